@@ -1,0 +1,126 @@
+"""The only place that knows RAS and LPS, affines, spacing, orientation and the comparison of grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from medseg.case import Affine, Array, Image
+from medseg.errors import GeometryError
+
+GRID_TOLERANCE_MM = 1e-2
+"""Two grids are the same when no voxel centre moves by more than this (NIfTI stores affines as float32)."""
+
+_RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def affine_from_lps(
+    *, origin_mm: Sequence[float], spacing_mm: Sequence[float], direction: Sequence[float] | Array
+) -> Affine:
+    """RAS affine of a grid given as DICOM and ITK do it.
+
+    Parameters
+    ----------
+    origin_mm
+        Centre of voxel (0, 0, 0) in LPS, 3 values (2 for a picture).
+    spacing_mm
+        Distance of voxel centres along X, Y, Z.
+    direction
+        Unit vectors of the voxel axes as the columns of a matrix, row-major, in LPS (ITK's `GetDirection`).
+    """
+    n = len(spacing_mm)
+    lps = np.eye(4)
+    lps[:n, :n] = np.asarray(direction, dtype=np.float64).reshape(n, n) * np.asarray(spacing_mm, dtype=np.float64)
+    lps[:n, 3] = origin_mm
+    return np.asarray(_RAS_LPS @ lps, dtype=np.float64)
+
+
+def lps_from_affine(affine: Affine) -> tuple[Array, Array, Array]:
+    """Origin (3,), spacing (3,) and direction (3, 3; columns: voxel axes) in LPS: undoes `affine_from_lps`."""
+    lps = _RAS_LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    return lps[:3, 3], spacing, lps[:3, :3] / spacing
+
+
+def spacing_mm(affine: Affine) -> tuple[float, float, float]:
+    """Distance of voxel centres along X, Y, Z in mm."""
+    x, y, z = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
+    return float(x), float(y), float(z)
+
+
+def voxel_volume_ml(affine: Affine) -> float:
+    """Volume of one voxel in millilitres (1 ml = 1000 mm3)."""
+    return float(abs(np.linalg.det(np.asarray(affine)[:3, :3]))) / 1000.0
+
+
+def orientation(affine: Affine) -> str:
+    """Anatomical directions towards which X, Y, Z increase, nearest axis, such as "RAS" or "LPS"."""
+    directions = np.asarray(affine)[:3, :3] / np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
+    codes = ["", "", ""]
+    for voxel_axis, world_axis in _nearest_axes(directions):
+        codes[voxel_axis] = ("LPI", "RAS")[int(directions[world_axis, voxel_axis] > 0)][world_axis]
+    return "".join(codes)
+
+
+def reorient(image: Image, code: str) -> Image:
+    """The same image with its voxel axes flipped and permuted so that they run towards `code`, e.g. "RAS".
+
+    No value is interpolated. Works on volumes, with or without a channel axis in front.
+    """
+    current, lead = orientation(image.affine), image.array.ndim - 3
+    if sorted(_axis_of(c) for c in code) != [0, 1, 2]:
+        raise GeometryError("unknown orientation", got=repr(code), expected='three letters such as "RAS" or "LPS"')
+    order = [next(i for i, c in enumerate(current) if _axis_of(c) == _axis_of(wanted)) for wanted in code]
+    matrix, shape = np.zeros((4, 4)), image.array.shape[lead:]
+    matrix[3, 3] = 1.0
+    array = image.array.transpose(*range(lead), *(lead + i for i in order))
+    for new_axis, old_axis in enumerate(order):
+        flipped = current[old_axis] != code[new_axis]
+        matrix[old_axis, new_axis] = -1.0 if flipped else 1.0
+        matrix[old_axis, 3] = shape[old_axis] - 1 if flipped else 0.0
+        array = np.flip(array, lead + new_axis) if flipped else array
+    return Image(array, np.asarray(image.affine @ matrix), image.source, image.modality, image.spacing_known)
+
+
+def grid_difference(a: Image, b: Image, *, spatial_dims: int, tolerance_mm: float = GRID_TOLERANCE_MM) -> str | None:
+    """What differs between the grids of two images ("size", "spacing", "direction", "origin"), with both values.
+
+    None when no voxel centre differs by more than `tolerance_mm`.
+    """
+    shape_a, shape_b = a.array.shape[-spatial_dims:], b.array.shape[-spatial_dims:]
+    if shape_a != shape_b:
+        return f"size {_text(shape_a)} against {_text(shape_b)}"
+    if spatial_dims == 2 and not (a.spacing_known and b.spacing_known):
+        return None
+    corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)]).T
+    corners[:spatial_dims] *= np.asarray(shape_a)[:, None] - 1
+    corners[spatial_dims:3] = 0
+    shift = np.abs((a.affine - b.affine) @ corners)[:3].max()
+    if shift <= tolerance_mm:
+        return None
+    (origin_a, spacing_a, dir_a), (origin_b, spacing_b, dir_b) = lps_from_affine(a.affine), lps_from_affine(b.affine)
+    reach = float(np.max(np.asarray(shape_a) * spacing_a[:spatial_dims]))
+    if np.abs(spacing_a - spacing_b).max() * max(shape_a) > tolerance_mm:
+        return f"spacing {_text(spacing_a)} mm against {_text(spacing_b)} mm"
+    if np.abs(dir_a - dir_b).max() * reach > tolerance_mm:
+        return f"direction {_text(dir_a.ravel())} against {_text(dir_b.ravel())}"
+    return f"origin {_text(origin_a)} mm against {_text(origin_b)} mm (LPS)"
+
+
+def _nearest_axes(directions: Array) -> list[tuple[int, int]]:
+    """(voxel axis, world axis) pairs, the best aligned first, each used once."""
+    weights, pairs = np.abs(directions).copy(), []
+    for _ in range(3):
+        world, voxel = np.unravel_index(np.argmax(weights), weights.shape)
+        pairs.append((int(voxel), int(world)))
+        weights[world, :] = weights[:, voxel] = -1.0
+    return pairs
+
+
+def _axis_of(letter: str) -> int:
+    return next((i for i, pair in enumerate(("LR", "PA", "IS")) if letter in pair), -1)
+
+
+def _text(values: Sequence[float] | Array) -> str:
+    return "(" + ", ".join(f"{float(v):.6g}" for v in values) + ")"

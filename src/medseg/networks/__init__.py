@@ -1,1 +1,7 @@
-"""networks."""
+"""Networks that MONAI lacks: the classic 2-D U-Net; and a table of any network's layers."""
+
+from __future__ import annotations
+
+from medseg.networks.unet2d import UNet2d
+
+__all__ = ["UNet2d"]

@@ -1,1 +1,26 @@
-"""datasets."""
+"""Data lists, known layouts, splits by patient, the leakage report, and the cached data set that training reads.
+
+`CaseDataset` and `EpochSampler` are imported at first use: they need torch and MONAI, the rest does not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from medseg.datasets.datalist import copy_datalist, load_datalist, read_datalist
+from medseg.datasets.inputs import list_inputs
+
+if TYPE_CHECKING:
+    from medseg.datasets.cases import CaseDataset
+    from medseg.datasets.sampler import EpochSampler
+
+__all__ = ["CaseDataset", "EpochSampler", "copy_datalist", "list_inputs", "load_datalist", "read_datalist"]
+
+_LATE = {"CaseDataset": "medseg.datasets.cases", "EpochSampler": "medseg.datasets.sampler"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATE[name]), name)

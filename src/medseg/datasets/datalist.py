@@ -1,0 +1,185 @@
+"""The datalist: an MSD-style JSON that says which files are which case, and which part each case belongs to.
+
+MONAI's `load_decathlon_datalist` reads the same file. Paths in it are relative to the file itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg.datasets.problems import refuse_all
+from medseg.errors import DataError, OutputError
+
+SECTIONS = ("training", "validation", "test")
+_TEXT_FIELDS = ("id", "patient", "image", "label")
+
+
+def read_datalist(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The whole datalist as it is written, checked.
+
+    Returns
+    -------
+    dict
+        The JSON object; `training`, `validation` and `test` are lists of {id, patient, image, label, ...} whose
+        paths are relative to the folder of `path`.
+
+    Raises
+    ------
+    DataError
+        The file is missing or no JSON, a section or a field is missing, two cases have one id, a file does not
+        exist, or a patient stands in two parts. All problems are named at once.
+    """
+    file = Path(path)
+    content = _parse(file)
+    refuse_all(
+        [*_section_problems(content), *_item_problems(content, file.parent), *_patient_problems(content)],
+        where=f"datalist {file}",
+        next_step="make it again: medseg data prepare LAYOUT SRC -o DATALIST.json",
+    )
+    return content
+
+
+def load_datalist(path: str | os.PathLike[str], section: str) -> list[dict[str, str]]:
+    """The cases of one part, ready for a data set: `_target_: medseg.datasets.load_datalist` in a bundle.
+
+    Parameters
+    ----------
+    path
+        The datalist.
+    section
+        "training", "validation" or "test".
+
+    Returns
+    -------
+    list of dict
+        {"id", "patient", "image", "label"}, the last two as absolute paths.
+
+    Raises
+    ------
+    DataError
+        As `read_datalist`; also when the part is unknown or empty.
+    """
+    if section not in SECTIONS:
+        raise DataError(f"datalist {path}: unknown part", got=repr(section), expected=f"one of {', '.join(SECTIONS)}")
+    content, base = read_datalist(path), Path(path).absolute().parent
+    if not content[section]:
+        raise DataError(
+            f"datalist {path}: the part {section!r} is empty",
+            got="0 cases",
+            expected="at least one",
+            next_step=f"prepare the data again with a larger {section} fraction, or use another part",
+        )
+    return [
+        {
+            "id": item["id"],
+            "patient": item["patient"],
+            "image": str(_resolve(base, item["image"])),
+            "label": str(_resolve(base, item["label"])),
+        }
+        for item in content[section]
+    ]
+
+
+def write_datalist(content: Mapping[str, Any], path: Path) -> Path:
+    """Write JSON whole or not at all: beside the target under another name, then renamed."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written", got=error.strerror, next_step="choose another output") from error
+    return path
+
+
+def copy_datalist(path: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Path:
+    """Copy a datalist into another folder, its relative paths changed so that they lead to the same files."""
+    content, source, target = read_datalist(path), Path(path).absolute().parent, Path(destination).absolute()
+    for section in SECTIONS:
+        content[section] = [
+            {**item, **{key: relative_path(_resolve(source, item[key]), target.parent) for key in ("image", "label")}}
+            for item in content[section]
+        ]
+    return write_datalist(content, target)
+
+
+def relative_path(file: Path, base: Path) -> str:
+    """`file` as seen from the folder `base`, with forward slashes; absolute where no relative path leads there."""
+    try:
+        return Path(os.path.relpath(file, base)).as_posix()
+    except ValueError:  # another drive on Windows
+        return file.absolute().as_posix()
+
+
+def _resolve(base: Path, item_path: str) -> Path:
+    return Path(os.path.normpath(base / item_path))
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"datalist {file} cannot be read",
+            got=error.strerror,
+            next_step=f"make it: medseg data prepare LAYOUT SRC -o {file}",
+        ) from error
+    except ValueError as error:
+        raise DataError(f"datalist {file} is no JSON", got=str(error)) from error
+    if not isinstance(content, dict):
+        raise DataError(f"datalist {file}", got=f"a JSON {type(content).__name__}", expected="a JSON object")
+    return content
+
+
+def _section_problems(content: Mapping[str, Any]) -> Iterator[str]:
+    for section in SECTIONS:
+        if section not in content:
+            yield f"part {section!r} is missing"
+        elif not isinstance(content[section], list):
+            yield f"part {section!r}: got {type(content[section]).__name__}, expected a list of cases"
+
+
+def _items(content: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
+    for section in SECTIONS:
+        part = content.get(section)
+        yield from ((section, i, item) for i, item in enumerate(part if isinstance(part, list) else []))
+
+
+def _item_problems(content: Mapping[str, Any], base: Path) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for section, i, item in _items(content):
+        place = f"{section}[{i}]"
+        missing = [f for f in _TEXT_FIELDS if not (isinstance(item, dict) and _is_text(item.get(f)))]
+        if missing:
+            yield f"{place}: got no text for {', '.join(missing)}, expected {{id, patient, image, label}}"
+            continue
+        if item["id"] in seen:
+            yield f"case {item['id']}: the id stands twice, {seen[item['id']]} and {place}"
+        if "/" in item["id"] or "\\" in item["id"]:
+            yield f"case {item['id']}: an id names the output files and cannot hold a slash"
+        seen[item["id"]] = place
+        for key in ("image", "label"):
+            if not _resolve(base, item[key]).exists():
+                yield f"case {item['id']}: {key} file {_resolve(base, item[key])} does not exist"
+
+
+def _patient_problems(content: Mapping[str, Any]) -> Iterator[str]:
+    first: dict[str, tuple[str, Any]] = {}
+    told: set[str] = set()
+    for section, _, item in _items(content):
+        if not isinstance(item, dict) or not _is_text(item.get("patient")):
+            continue
+        patient = item["patient"]
+        earlier, case = first.setdefault(patient, (section, item.get("id")))
+        if earlier != section and patient not in told:
+            told.add(patient)
+            yield f"patient {patient}: stands in {earlier} (case {case}) and in {section} (case {item.get('id')})"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""

@@ -1,1 +1,22 @@
-"""evaluation."""
+"""How good a segmentation is: overlap per region and case, its spread over cases, and the cardiothoracic ratio."""
+
+from __future__ import annotations
+
+from medseg.evaluation.cardiothoracic import CardiothoracicRatio, cardiothoracic_ratio
+from medseg.evaluation.overlap import Overlap, overlap, overlap_by_region
+from medseg.evaluation.scores import CaseScore, score_case, write_scores
+from medseg.evaluation.summary import spread, summarise, write_summary
+
+__all__ = [
+    "CardiothoracicRatio",
+    "CaseScore",
+    "Overlap",
+    "cardiothoracic_ratio",
+    "overlap",
+    "overlap_by_region",
+    "score_case",
+    "spread",
+    "summarise",
+    "write_scores",
+    "write_summary",
+]

@@ -1,0 +1,116 @@
+"""Dice, IoU, precision and recall of two masks, defined for every pair of masks, also for empty ones.
+
+With TP, FP, FN the counts of voxels in both masks, only in the prediction, only in the truth (formulas as in
+Metrics Reloaded, Maier-Hein et al., Nat Methods 2024;21:195-212):
+
+=========  =====================  ==============  =====================================
+score      formula                both empty      only the truth or only the prediction
+=========  =====================  ==============  =====================================
+Dice       2 TP / (2 TP + FP + FN)  1             0
+IoU        TP / (TP + FP + FN)      1             0
+precision  TP / (TP + FP)           1             0
+recall     TP / (TP + FN)           1             0
+=========  =====================  ==============  =====================================
+
+Two empty masks agree perfectly. Where only one is empty nothing overlaps, so every score is 0; that settles the two
+quotients 0 / 0 (recall without truth, precision without prediction) to the strict side. So no score is ever NaN and
+none can drop out of a mean; how many masks were empty is counted beside each mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.case import LabelArray
+
+Empty: TypeAlias = Literal["none", "truth", "prediction", "both"]
+"""Which of the two masks holds no voxel."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How far two masks agree; the module's docstring defines the scores.
+
+    Attributes
+    ----------
+    dice, iou, precision, recall
+        Fractions from 0 to 1, never NaN.
+    truth_voxels, predicted_voxels
+        Sizes of the masks.
+    empty
+        Which mask is empty.
+    """
+
+    dice: float
+    iou: float
+    precision: float
+    recall: float
+    truth_voxels: int
+    predicted_voxels: int
+    empty: Empty
+
+
+def overlap(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Overlap:
+    """Scores of two boolean masks of one shape, of any number of axes."""
+    shared = int(np.count_nonzero(prediction & truth))
+    return _from_counts(shared, int(np.count_nonzero(truth)), int(np.count_nonzero(prediction)))
+
+
+def overlap_by_region(
+    prediction: LabelArray, truth: LabelArray, regions: Mapping[str, Sequence[int]]
+) -> dict[str, Overlap]:
+    """Scores of each region of two label maps, from one pass over the voxels.
+
+    Parameters
+    ----------
+    prediction, truth
+        Label maps ``(X, Y[, Z])`` of one shape; not negative.
+    regions
+        Label values that make up each region, for example ``{"lungs": [1, 2], "heart": [3]}``; regions may overlap.
+    """
+    values = sorted({value for members in regions.values() for value in members})
+    joint = _joint_histogram(prediction, truth, values)
+    scores = {}
+    for name, members in regions.items():
+        inside = [values.index(value) for value in set(members)]
+        shared = int(joint[np.ix_(inside, inside)].sum())
+        scores[name] = _from_counts(shared, int(joint[inside].sum()), int(joint[:, inside].sum()))
+    return scores
+
+
+def _joint_histogram(prediction: LabelArray, truth: LabelArray, values: Sequence[int]) -> NDArray[np.int64]:
+    """Count of voxels (truth, prediction) for each pair of `values`; the last row and column are all other values."""
+    n, highest = len(values) + 1, max(values, default=0)
+    place = np.full(highest + 2, len(values), dtype=np.intp)  # the last entry stands for whatever lies above `highest`
+    place[list(values)] = np.arange(len(values))
+    joint = np.zeros(n * n, dtype=np.int64)
+    for k in range(truth.shape[-1]):  # slice by slice: the whole volume as intp would be eight times its size
+        pairs = place.take(truth[..., k], mode="clip") * n + place.take(prediction[..., k], mode="clip")
+        joint += np.bincount(pairs.ravel(), minlength=n * n)
+    return joint.reshape(n, n)
+
+
+def _from_counts(shared: int, truth: int, prediction: int) -> Overlap:
+    if shared == 0:
+        score = 1.0 if truth == prediction == 0 else 0.0
+        return Overlap(score, score, score, score, truth, prediction, _which_is_empty(truth, prediction))
+    return Overlap(
+        dice=2 * shared / (truth + prediction),
+        iou=shared / (truth + prediction - shared),
+        precision=shared / prediction,
+        recall=shared / truth,
+        truth_voxels=truth,
+        predicted_voxels=prediction,
+        empty="none",
+    )
+
+
+def _which_is_empty(truth: int, prediction: int) -> Empty:
+    if truth == 0:
+        return "both" if prediction == 0 else "truth"
+    return "prediction" if prediction == 0 else "none"

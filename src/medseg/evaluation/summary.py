@@ -1,0 +1,93 @@
+"""What many cases say together: centre, spread, worst cases, and how sure the mean is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.errors import DataError
+from medseg.evaluation.scores import CaseScore
+from medseg.files import atomic_write
+
+METRICS = ("dice", "iou", "precision", "recall")
+RESAMPLES = 1000
+WORST_CASES = 5
+
+
+def spread(values: Sequence[float] | NDArray[np.floating[Any]], *, seed: int = 0) -> dict[str, Any]:
+    """Centre and spread of one number per case.
+
+    Returns
+    -------
+    dict
+        n, mean, median, sd (of the sample, n - 1; 0 for one case), min, q1, q3, max, and mean_ci95: the 2.5th and
+        97.5th percentile of the means of 1000 bootstrap resamples of the cases (Efron's percentile interval).
+    """
+    x = np.asarray(values, dtype=np.float64)
+    if x.size == 0:
+        raise DataError("nothing to summarise", got="no case", expected="at least one case")
+    resample = np.random.default_rng(seed).integers(x.size, size=(RESAMPLES, x.size))
+    low, q1, median, q3, high = np.percentile(x, [0, 25, 50, 75, 100])
+    return {
+        "n": int(x.size),
+        "mean": float(x.mean()),
+        "median": float(median),
+        "sd": float(x.std(ddof=1)) if x.size > 1 else 0.0,
+        "min": float(low),
+        "q1": float(q1),
+        "q3": float(q3),
+        "max": float(high),
+        "mean_ci95": [float(v) for v in np.percentile(x[resample].mean(axis=1), [2.5, 97.5])],
+    }
+
+
+def summarise(rows: Sequence[CaseScore], *, seed: int = 0) -> dict[str, Any]:
+    """Summary of the rows of many cases, ready for JSON.
+
+    Every row counts in every mean: scores of empty masks are defined, and how many were empty is stated.
+
+    Returns
+    -------
+    dict
+        ``cases``: number of cases; ``regions``: for each region the `spread` of dice, iou, precision and recall,
+        ``empty`` with the counts of cases whose truth, prediction or both are empty ("truth" counts those with only
+        the truth empty), and ``worst``: the five cases of lowest Dice, lowest first; ``mean_over_regions``: `spread`
+        of each case's mean over its regions; ``bootstrap``: how the intervals were made.
+    """
+    by_region: dict[str, list[CaseScore]] = {}
+    by_case: dict[str, list[CaseScore]] = {}
+    for row in rows:
+        by_region.setdefault(row.region, []).append(row)
+        by_case.setdefault(row.case, []).append(row)
+    return {
+        "cases": len(by_case),
+        "regions": {region: _region_summary(members, seed) for region, members in by_region.items()},
+        "mean_over_regions": {
+            metric: spread([_mean(members, metric) for members in by_case.values()], seed=seed) for metric in METRICS
+        },
+        "bootstrap": {"by": "case", "resamples": RESAMPLES, "seed": seed, "interval": "95 % percentile"},
+    }
+
+
+def write_summary(summary: Mapping[str, Any], path: Path) -> None:
+    """Write a summary as JSON; an existing file is replaced in one step."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _region_summary(rows: Sequence[CaseScore], seed: int) -> dict[str, Any]:
+    worst = sorted(rows, key=lambda row: (row.dice, row.case))[:WORST_CASES]
+    return {
+        **{metric: spread([getattr(row, metric) for row in rows], seed=seed) for metric in METRICS},
+        "empty": {which: sum(row.empty == which for row in rows) for which in ("truth", "prediction", "both")},
+        "worst": [{"case": row.case, "dice": row.dice} for row in worst],
+    }
+
+
+def _mean(rows: Sequence[CaseScore], metric: str) -> float:
+    return float(np.mean([getattr(row, metric) for row in rows]))

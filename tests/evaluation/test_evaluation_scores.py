@@ -1,0 +1,105 @@
+"""Rows per case, their table, and their summary."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.case import Image
+from medseg.errors import DataError, GeometryError
+from medseg.evaluation import CaseScore, score_case, spread, summarise, write_scores, write_summary
+
+
+def labels(array, *, spacing=(1.0, 1.0, 1.0), known=True) -> Image:
+    return Image(np.asarray(array, dtype=np.uint8), np.diag([*spacing, 1.0]), Path("a.nii.gz"), None, known)
+
+
+def row(case: str, dice: float, *, region: str = "lung", empty: str = "none") -> CaseScore:
+    return CaseScore(case, region, dice, dice, dice, dice, 1.0, 1.0, "ml", empty)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "known", "size", "unit"),
+    [
+        pytest.param((2, 1, 1), (10, 10, 5), True, 2 * 0.5, "ml", id="volume"),
+        pytest.param((2, 1), (10, 5, 1), True, 2 * 0.5, "cm2", id="picture"),
+        pytest.param((2, 1), (1, 1, 1), False, 2, "px", id="picture-without-spacing"),
+    ],
+)
+def test_size_has_the_unit_that_the_spacing_allows(shape, spacing, known, size, unit) -> None:
+    image = labels(np.ones(shape), spacing=spacing, known=known)
+    (score,) = score_case("a", image, image, {"lung": [1]}, spatial_dims=len(shape))
+    assert (score.truth_size, score.predicted_size, score.size_unit) == (pytest.approx(size), pytest.approx(size), unit)
+
+
+def test_masks_on_different_grids_are_refused_with_both_values() -> None:
+    truth, prediction = labels(np.ones((2, 2, 2)), spacing=(1, 1, 2)), labels(np.ones((2, 2, 2)))
+    with pytest.raises(GeometryError, match=r"case 0042.*spacing \(1, 1, 1\) mm against \(1, 1, 2\) mm"):
+        score_case("0042", prediction, truth, {"lung": [1]}, spatial_dims=3)
+
+
+def test_table_holds_one_line_per_case_and_region(tmp_path: Path) -> None:
+    truth, prediction = labels([[[1], [1], [2]]]), labels([[[1], [0], [2]]])
+    rows = score_case("a,b", prediction, truth, {"left": [1], "right": [2]}, spatial_dims=3)
+    write_scores(rows, tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [(r["case"], r["region"], r["dice"]) for r in read] == [("a,b", "left", "0.666667"), ("a,b", "right", "1")]
+    assert (read[0]["recall"], read[0]["truth_size"], read[0]["size_unit"]) == ("0.5", "0.002", "ml")
+
+
+def test_spread_by_hand() -> None:
+    got = spread([1.0, 2.0, 3.0, 4.0, 10.0])
+    # squares of the distances from the mean 4: 9 + 4 + 1 + 0 + 36 = 50, divided by n - 1 = 4
+    assert (got["n"], got["mean"], got["median"], got["sd"]) == (5, 4.0, 3.0, pytest.approx(12.5**0.5))
+    assert (got["min"], got["q1"], got["q3"], got["max"]) == (1.0, 2.0, 4.0, 10.0)
+    low, high = got["mean_ci95"]
+    assert 1.0 <= low < 4.0 < high <= 10.0
+
+
+def test_interval_of_the_mean_is_that_of_its_standard_error() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    low, high = spread(values)["mean_ci95"]
+    half = 1.96 * values.std(ddof=1) / 20
+    assert (low, high) == (
+        pytest.approx(values.mean() - half, abs=0.015),
+        pytest.approx(values.mean() + half, abs=0.015),
+    )
+
+
+def test_one_case_has_no_spread_and_no_case_is_refused() -> None:
+    one = spread([0.9])
+    assert (one["sd"], one["mean_ci95"]) == (0.0, [0.9, 0.9])
+    with pytest.raises(DataError, match="no case"):
+        spread([])
+
+
+def test_empty_masks_stay_in_the_mean_and_are_counted() -> None:
+    rows = [row("a", 0.0, empty="prediction"), row("b", 1.0), row("c", 1.0, empty="both"), row("d", 0.0, empty="truth")]
+    lung = summarise(rows)["regions"]["lung"]
+    assert (lung["dice"]["n"], lung["dice"]["mean"]) == (4, 0.5)
+    assert lung["empty"] == {"truth": 1, "prediction": 1, "both": 1}
+
+
+def test_worst_cases_come_lowest_first_with_their_values() -> None:
+    rows = [row(f"case{i}", i / 10) for i in range(9, 0, -1)]
+    worst = summarise(rows)["regions"]["lung"]["worst"]
+    assert worst == [{"case": f"case{i}", "dice": i / 10} for i in range(1, 6)]
+
+
+def test_mean_over_regions_is_by_case() -> None:
+    rows = [row("a", 0.8), row("a", 0.6, region="heart"), row("b", 0.9), row("b", 0.9, region="heart")]
+    summary = summarise(rows)
+    assert summary["cases"] == 2
+    assert summary["mean_over_regions"]["dice"]["mean"] == pytest.approx((0.7 + 0.9) / 2)
+    assert summary["mean_over_regions"]["dice"]["min"] == pytest.approx(0.7)
+
+
+def test_summary_is_reproducible_and_plain_json(tmp_path: Path) -> None:
+    rows = [row(f"c{i}", i / 7) for i in range(7)]
+    write_summary(summarise(rows), tmp_path / "summary.json")
+    assert json.loads((tmp_path / "summary.json").read_text()) == summarise(rows)

@@ -1,0 +1,42 @@
+# make demo: set up and run the main job.  make test: set up and run every check.  README.md tells the rest.
+PYTHON ?= python3
+# Where to get torch from, e.g. https://download.pytorch.org/whl/cpu; empty: from where pip gets everything else.
+TORCH_INDEX ?=
+# Options for pytest, e.g. make test PYTEST_ARGS="-k phantom"
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+STAMP := .venv/.installed
+SOURCES := src tests pipelines $(wildcard .ci benchmarks)
+
+export OMP_NUM_THREADS ?= $(if $(filter test,$(MAKECMDGOALS)),1,$(shell nproc 2>/dev/null || echo 2))
+export PYTHONUTF8 = 1
+
+.PHONY: help setup demo test lint
+
+help:
+	@sed -n '1p' Makefile
+
+setup: $(STAMP)
+
+# torch comes first and alone, so that the other index need not carry anything else.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),PIP_INDEX_URL=$(TORCH_INDEX)) $(PIP) --no-deps torch
+	$(PIP) hatchling
+	$(PIP) --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pip check
+	touch $(STAMP)
+
+demo: setup
+	$(BIN)/python pipelines/demo.py
+
+lint: setup
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

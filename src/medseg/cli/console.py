@@ -1,0 +1,53 @@
+"""What the user sees: exit codes, messages, the log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medseg.outputs import Report
+
+DONE = 0
+SOME_FAILED = 1
+WRONG_INPUT = 2
+OUR_BUG = 70
+"""EX_SOFTWARE of BSD's sysexits: no code that a wrong input or a failed case could give."""
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+"""What a shell reports for a program that SIGPIPE (13) ended: 128 + 13."""
+
+
+def say(text: str) -> None:
+    """One result for the user, on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def say_error(error: Exception, *, cause: BaseException | None) -> None:
+    """One message on standard error, after the traceback of `cause` where one is given."""
+    if cause is not None:
+        traceback.print_exception(cause)
+    sys.stderr.write(f"medseg: error: {error}\n")
+
+
+def say_report(report: Report, *, folder: object, quiet: bool) -> int:
+    """Name each failed case on standard error, tell where the results are; the exit code of the command."""
+    failed = [case for case in report.cases if case.status == "failed"]
+    for case in failed:
+        sys.stderr.write(f"medseg: case {case.id} failed: {case.reason}\n")
+    if not quiet:
+        say(f"{len(report.cases) - len(failed)} of {len(report.cases)} cases done; results in {folder}")
+    return SOME_FAILED if failed else DONE
+
+
+def set_up_logging(*, quiet: bool, debug: bool) -> None:
+    """Log to standard error: ours from INFO (WARNING if quiet, DEBUG if asked), others' from WARNING (INFO)."""
+    ours = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else "%(message)s")
+    )
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("medseg").setLevel(ours)

@@ -1,0 +1,101 @@
+"""The entry point: from the command line to a handler, and from what the handler raises to an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from medseg import __version__
+from medseg.cli import bundle, data, run
+from medseg.cli.arguments import Parser, UsageError
+from medseg.cli.console import INTERRUPTED, OUR_BUG, PIPE_CLOSED, WRONG_INPUT, say_error, set_up_logging
+from medseg.errors import user_error
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    at least one case failed, or the training stopped midway; each is named
+  2    wrong input: nothing was started
+  70   a bug in medseg: the traceback says where
+  130  interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code.
+
+    Parameters
+    ----------
+    argv
+        The arguments after the program's name; those of the process when None.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = parse(words)
+        set_up_logging(quiet=arguments.quiet, debug=arguments.debug)
+        code = int(arguments.handler(arguments))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write("medseg: interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
+    except Exception as error:  # noqa: BLE001 (the one place where every failure becomes an exit code)
+        return _exit_code(error, debug="--debug" in words)
+    return code
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one command; `key=value` may stand anywhere after the commands that take them."""
+    arguments, extra = _parser().parse_known_args(words)
+    takes_overrides = hasattr(arguments, "overrides")
+    unknown = [word for word in extra if word.startswith("-") or "=" not in word or not takes_overrides]
+    if unknown:
+        raise UsageError(
+            f"unknown argument {unknown[0]!r}",
+            next_step=f"see {arguments.parser.prog} --help" + _override_hint(unknown[0], takes_overrides),
+        )
+    if takes_overrides:
+        arguments.overrides = [*arguments.overrides, *extra]
+    return arguments
+
+
+def _override_hint(word: str, takes_overrides: bool) -> str:
+    named = word.lstrip("-")
+    return f"; values of the bundle are set as {named}" if takes_overrides and "=" in named else ""
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="medseg",
+        description="Medical images in, segmentations that people can trust out.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"medseg {__version__}")
+    parser.set_defaults(quiet=False, debug=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    data.add_commands(commands)
+    run.add_commands(commands)
+    bundle.add_commands(commands)
+    return parser
+
+
+def _exit_code(error: Exception, *, debug: bool) -> int:
+    refused = user_error(error)
+    if refused is None:
+        traceback.print_exception(error)
+        sys.stderr.write("medseg: this is a bug in medseg, not in your input: please report the lines above\n")
+        return OUR_BUG
+    say_error(refused, cause=error if debug else None)
+    return WRONG_INPUT
+
+
+def _reader_left() -> int:
+    """The reader of our output has gone (`medseg bundle list | head -1`): say nothing more, also not at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medseg.networks.layers import describe
 from medseg.networks.unet2d import UNet2d
 
-__all__ = ["UNet2d"]
+__all__ = ["UNet2d", "describe"]

@@ -1,0 +1,33 @@
+"""Weights from a file into a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from medseg.errors import BundleError
+
+
+def load_weights(network: torch.nn.Module, *, path: str, device: torch.device | str = "cpu") -> torch.nn.Module:
+    """The network on `device` with the state dict of `path` in it (half precision is widened).
+
+    Only tensors are read from the file (`weights_only`): a checkpoint cannot run code.
+
+    Raises
+    ------
+    BundleError
+        No such file, not a state dict, or weights of another network.
+    """
+    if not Path(path).is_file():
+        raise BundleError(f"{path}: no weights", next_step="train the bundle first: medseg train")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state)
+    except Exception as error:
+        raise BundleError(
+            f"{path}: the weights do not load into the bundle's network",
+            got=str(error).splitlines()[0],
+            expected="the state dict of network_def in configs/common.yaml",
+        ) from error
+    return network.to(device)

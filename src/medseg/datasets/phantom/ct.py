@@ -1,0 +1,194 @@
+"""A chest CT with its truth: draw the patient and the scan, build surfaces, paint, expose, store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medseg.case import Case, FloatArray, Image, LabelArray
+from medseg.datasets.phantom import bones, paint
+from medseg.datasets.phantom.anatomy import Anatomy, draw_anatomy
+from medseg.datasets.phantom.form import Form, build_form, close_lungs, midline_mm
+from medseg.datasets.phantom.paint import Canvas
+from medseg.datasets.phantom.scan import AIR_HU, Scan, draw_scan, expose, in_field, lay_grid
+from medseg.datasets.phantom.shapes import Grid
+from medseg.datasets.phantom.vessels import airways, great_vessels, grow_tree, hilum, oesophagus
+
+LEFT, RIGHT = 1, 2
+SOURCE = Path("phantom")
+
+
+@dataclass(frozen=True)
+class Painted:
+    """HU before the scanner spoils it, (X, Y, Z) RAS, the lung labels and the surfaces they came from."""
+
+    hu: FloatArray
+    labels: LabelArray
+    form: Form
+    body: FloatArray
+
+
+def ct_phantom(
+    seed: int | Sequence[int],
+    *,
+    spacing_mm: tuple[float, float, float] | None = None,
+    shape: tuple[int, int, int] | None = None,
+    case_id: str | None = None,
+) -> Case:
+    """A chest CT of a patient who does not exist.
+
+    Parameters
+    ----------
+    seed
+        Everything is drawn from it: the same seed and size give the same bytes.
+    spacing_mm, shape
+        Of the grid along right-left, back-front, bottom-top. Neither: drawn, about 3 mm. One of them: the other follows
+        from the drawn field of view. Both: the grid is centred on the chest.
+    case_id
+        Default `phantom_ct_<seed>`.
+
+    Returns
+    -------
+    Case
+        Image (1, X, Y, Z) int16 HU; labels (X, Y, Z) uint8: 1 left lung, 2 right lung (the patient's). Vessels, nodules and
+        opacities are lung; effusions, trachea, main bronchi and hilar vessels are not.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    anatomy = draw_anatomy(rng)
+    scan = draw_scan(rng, anatomy)
+    grid = lay_grid(scan, anatomy, spacing_mm=spacing_mm, shape=shape)
+    painted = paint_thorax(grid, anatomy, scan)
+    hu = expose(painted.hu, grid, scan)
+    labels = painted.labels
+    if scan.padding_hu is not None:
+        labels[~in_field(grid)] = 0
+    name = case_id or f"phantom_ct_{seed if isinstance(seed, int) else seed[-1]:04d}"
+    return _store(np.rint(hu).astype(np.int16), labels, grid, scan, name)
+
+
+def paint_thorax(grid: Grid, anatomy: Anatomy, scan: Scan) -> Painted:
+    """True HU and labels of a patient on a grid."""
+    gravity = 1.0 if scan.prone else -1.0
+    body = bones.body_surface(grid, anatomy)
+    hu = np.full(grid.shape, AIR_HU, np.float32)
+    bones.table(hu, grid, anatomy, scan, body)
+    canvas = Canvas(hu, grid, anatomy, build_form(grid, anatomy), body, hu)
+    vessels = [(t, *paint.lay_tube(canvas, t, claim=True)) for t in great_vessels(anatomy)]
+    pipes = [(t, *paint.lay_tube(canvas, t, claim=True)) for t in [*airways(anatomy), oesophagus(anatomy)]]
+    close_lungs(canvas.form, grid, anatomy)
+    surface = _without_effusions(canvas, gravity)
+    canvas.lung = grid.cover(surface)
+    _paint_wall(canvas, gravity)
+    _paint_chest(canvas, vessels, pipes, gravity)
+    return Painted(hu, _label(surface, canvas), canvas.form, body)
+
+
+def _paint_wall(canvas: Canvas, gravity: float) -> None:
+    paint.soft_tissue(canvas)
+    paint.breasts(canvas)
+    paint.abdomen(canvas, gravity)
+    bones.ribs(canvas)
+    bones.spine(canvas)
+    bones.breast_bone(canvas)
+
+
+def _paint_chest(canvas: Canvas, vessels: list, pipes: list, gravity: float) -> None:  # type: ignore[type-arg]
+    a, g, form = canvas.anatomy, canvas.grid, canvas.form
+    canvas.blend(_effusion_cover(canvas), np.float32(a.lungs.effusion_hu))
+    paint.lungs(canvas, gravity)
+    above = np.minimum(form.diaphragm, 0) * -4
+    canvas.blend(g.cover(np.maximum(form.heart + 3, above)), np.float32(a.tissue.heart) + 6 * canvas.texture(25.0, 10))
+    for _, course, radii in vessels:
+        paint.draw_tube(canvas, course, radii, a.tissue.blood, clear=False)
+    _paint_trees(canvas)
+    paint.nodules(canvas)
+    for tube, course, radii in pipes:
+        if tube.name == "oesophagus":
+            paint.draw_tube(canvas, course, radii, a.tissue.muscle, clear=False)
+            if a.mediastinum.oesophagus_air_mm:
+                paint.draw_tube(canvas, course[:5], radii[:4] * 0 + a.mediastinum.oesophagus_air_mm, -950.0)
+    for tube, course, radii in pipes:
+        if tube.name == "air":
+            paint.draw_tube(canvas, course, radii + tube.wall_mm, 20.0, clear=False)
+    for tube, course, radii in pipes:
+        if tube.name == "air":
+            paint.draw_tube(canvas, course, radii, a.tissue.airway, clear=False)
+
+
+def _paint_trees(canvas: Canvas) -> None:
+    a, soft = canvas.anatomy, canvas.grid.softness_mm
+    rng = np.random.default_rng([a.texture_seed, 100])
+    thin = max(0.5, 0.22 * soft)
+    for side in (-1.0, 1.0):
+        root = hilum(a, side)
+        mains = round(9 * a.lungs.vessel_density)
+        tree = grow_tree(rng, root, side, trunk_mm=4.6 * a.lungs.vessel_mm, thinnest_mm=thin, mains=mains)
+        paint.draw_branches(canvas, tree, a.tissue.blood)
+        bronchi = grow_tree(rng, root, side, trunk_mm=4.0, thinnest_mm=max(1.3, thin), mains=5)
+        paint.draw_branches(canvas, bronchi, 0.0, lumen_hu=a.tissue.airway)
+
+
+def _without_effusions(canvas: Canvas, gravity: float) -> FloatArray:
+    """The lungs' surface with the fluid cut off, which pools towards the table and the base."""
+    lungs = canvas.form.lungs
+    fluid = _fluid_level(canvas, gravity)
+    canvas.form.effusion = fluid
+    return lungs if fluid is None else np.maximum(lungs, fluid)
+
+
+def _fluid_level(canvas: Canvas, gravity: float) -> FloatArray | None:
+    a, g = canvas.anatomy, canvas.grid
+    left, right = a.lungs.effusion_left_mm, a.lungs.effusion_right_mm
+    if left <= 0 and right <= 0:
+        return None
+    c = a.chest
+    depth = np.where(g.x < midline_mm(a), np.float32(left), np.float32(right))
+    tilt = np.clip(-g.z / np.float32(c.height_mm), 0, 1.3)
+    wall = np.float32(-c.half_depth_mm if gravity < 0 else 0.9 * c.half_depth_mm)
+    height = (g.y - wall) * np.float32(-gravity)
+    return depth * tilt * np.float32(1.4) - height + 3 * canvas.texture(40.0, 11)
+
+
+def _effusion_cover(canvas: Canvas) -> FloatArray | float:
+    if canvas.form.effusion is None:
+        return np.float32(0)
+    return canvas.grid.cover(np.maximum(canvas.form.lungs, -canvas.form.effusion))
+
+
+def _label(surface: FloatArray, canvas: Canvas) -> LabelArray:
+    side = np.where(canvas.grid.x < np.float32(midline_mm(canvas.anatomy)), np.uint8(LEFT), np.uint8(RIGHT))
+    labels = np.where(surface < 0, side, np.uint8(0))
+    return _largest_parts(labels)
+
+
+def _largest_parts(labels: LabelArray) -> LabelArray:
+    """Keep the pieces of each lung that hold at least a fifth of it: no crumbs in the recesses."""
+    from scipy import ndimage
+
+    kept = np.zeros_like(labels)
+    for value in (LEFT, RIGHT):
+        parts, count = ndimage.label(labels == value)
+        if count:
+            sizes = np.bincount(parts.ravel())
+            sizes[0] = 0
+            keep = sizes >= 0.2 * sizes.max()
+            keep[0] = False
+            kept[keep[parts]] = value
+    return kept
+
+
+def _store(hu: LabelArray, labels: LabelArray, grid: Grid, scan: Scan, name: str) -> Case:
+    from medseg.geometry import reorient
+
+    affine = np.diag([*(float(a[1] - a[0]) for a in grid.axes), 1.0])
+    affine[:3, 3] = [a[0] + o for a, o in zip(grid.axes, scan.origin_mm, strict=True)]
+    image = reorient(Image(hu[None], affine, SOURCE / name, "CT"), scan.orientation)
+    truth = reorient(Image(labels, affine, SOURCE / name, "CT"), scan.orientation)
+    return Case(name, _solid(image), _solid(truth))
+
+
+def _solid(image: Image) -> Image:
+    return Image(np.ascontiguousarray(image.array), image.affine, image.source, image.modality)

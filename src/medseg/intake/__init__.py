@@ -1,1 +1,34 @@
-"""intake."""
+"""Files in, checked images out: the only door through which medical images enter.
+
+`MedsegReader` and `MedsegLabelReader` are loaded when first asked for: they bring MONAI, which takes seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medseg.intake.checks import check_pair
+from medseg.intake.files import read_image, read_label
+from medseg.intake.inputs import Input, case_id, find_inputs
+
+if TYPE_CHECKING:
+    from medseg.intake.reader import MedsegLabelReader, MedsegReader
+
+__all__ = [
+    "Input",
+    "MedsegLabelReader",
+    "MedsegReader",
+    "case_id",
+    "check_pair",
+    "find_inputs",
+    "read_image",
+    "read_label",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("MedsegLabelReader", "MedsegReader"):
+        from medseg.intake import reader
+
+        return getattr(reader, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

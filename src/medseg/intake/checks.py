@@ -1,0 +1,183 @@
+"""What every image and every mask has to pass at the door, whatever file it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.case import Affine, Array, Image
+from medseg.errors import GeometryError, ImageError, LabelError, MedsegError
+from medseg.geometry import grid_difference
+
+LABEL_TOLERANCE = 1e-3
+"""How far a stored label may lie from an integer: scaled NIfTI masks come back as 0.9999999."""
+
+_SINGULAR = 1e-6
+_MOST_VALUES_SHOWN = 8
+
+
+@contextmanager
+def unreadable(path: Path, kind: str, *errors: type[BaseException], show_message: bool = True) -> Iterator[None]:
+    """Turn the `errors` of a library into one ImageError that names the file; MedsegErrors pass through.
+
+    `show_message` is False where the library's message might quote a value of the header (patient data).
+    """
+    try:
+        yield
+    except MedsegError:
+        raise
+    except errors as error:
+        lines = str(error).strip().splitlines() if show_message else []
+        got = f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
+        raise ImageError(
+            f"{path}: cannot be read as {kind}",
+            got=got,
+            next_step="the file is damaged, truncated or of another format: copy or export it again",
+        ) from error
+
+
+def checked_affine(affine: Array, path: Path) -> Affine:
+    """`affine` as float64 (4, 4); refused when it is not finite or maps voxels onto a plane, a line or a point."""
+    matrix = np.asarray(affine, dtype=np.float64)
+    axes = matrix[:3, :3]
+    lengths = np.linalg.norm(axes, axis=0)
+    if not np.isfinite(matrix).all() or (lengths == 0).any() or abs(np.linalg.det(axes / lengths)) < _SINGULAR:
+        raise GeometryError(
+            f"{path}: its affine places no voxels in space",
+            got=np.array2string(axes, precision=6, separator=", ").replace("\n", ""),
+            expected="three finite, independent axes",
+            next_step="write the file again with its spacing and orientation",
+        )
+    return matrix
+
+
+def checked_image(image: Image) -> Image:
+    """`image` ``(X, Y[, Z])`` with a channel axis in front and a dtype that PyTorch knows.
+
+    Raises
+    ------
+    ImageError
+        No voxels, NaN or Inf, or the same value everywhere.
+    """
+    array = image.array
+    _refuse_empty(array, image.source)
+    if array.dtype.kind == "f" and (bad := int(array.size - np.isfinite(array).sum())):
+        raise ImageError(
+            f"{image.source}: not every value is a number",
+            got=f"{bad} of {array.size} voxels NaN or infinite",
+            next_step="find out what they mean and write the image again with numbers",
+        )
+    low, high = array.min(), array.max()
+    if low == high:
+        raise ImageError(f"{image.source}: every voxel has the same value", got=low, expected="an image with a content")
+    return replace(image, array=_torch_dtype(array, int(np.floor(low)), int(np.ceil(high)))[None])
+
+
+def checked_label(label: Image) -> Image:
+    """`label` ``(X, Y[, Z])`` as uint8, uint16 or int32, whichever is the smallest that holds it.
+
+    Raises
+    ------
+    LabelError
+        Values that are no integers, negative, not finite, or beyond int32.
+    """
+    array = label.array
+    _refuse_empty(array, label.source)
+    if array.dtype.kind == "f":
+        array = _rounded(array, label.source)
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > np.iinfo(np.int32).max:
+        raise LabelError(
+            f"{label.source}: values that cannot be labels",
+            got=f"{low} to {high}",
+            expected="integers from 0 (background) up",
+        )
+    dtype = np.uint8 if high <= 255 else np.uint16 if high <= 65535 else np.int32
+    return replace(label, array=array.astype(dtype))
+
+
+def check_pair(image: Image, label: Image, *, case_id: str, labels: Collection[int] | None) -> None:
+    """Refuse an image and a mask that do not belong together.
+
+    Parameters
+    ----------
+    image, label
+        As `read_image` ``(C, X, Y[, Z])`` and `read_label` ``(X, Y[, Z])`` give them.
+    case_id
+        Named in the error.
+    labels
+        Every value that the bundle knows; 0 (background) is always allowed. None: any value.
+
+    Raises
+    ------
+    GeometryError
+        Size, spacing, direction or origin differ.
+    LabelError
+        The mask holds values outside `labels`.
+    """
+    axes = label.array.ndim
+    if image.array.ndim != axes + 1:
+        difference: str | None = f"{image.array.ndim - 1} dimensions against {axes}"
+    else:
+        difference = grid_difference(image, label, spatial_dims=axes)
+    if difference is not None:
+        raise GeometryError(
+            f"case {case_id}: image {image.source} and label {label.source} lie on different grids",
+            got=f"image against label: {difference}",
+            next_step="draw or resample the mask on the grid of its image",
+        )
+    if labels is not None:
+        _check_values(label, case_id, labels)
+
+
+def _check_values(label: Image, case_id: str, labels: Collection[int]) -> None:
+    unknown = sorted({int(v) for v in np.unique(label.array)} - {0, *labels})
+    if unknown:
+        more = f" and {len(unknown) - _MOST_VALUES_SHOWN} more" if len(unknown) > _MOST_VALUES_SHOWN else ""
+        raise LabelError(
+            f"case {case_id}: {label.source} holds values outside the label set",
+            got=", ".join(map(str, unknown[:_MOST_VALUES_SHOWN])) + more,
+            expected=f"only {sorted({0, *labels})}",
+            next_step="map the values of the mask to those of the bundle",
+        )
+
+
+def _refuse_empty(array: Array, path: Path) -> None:
+    if array.size == 0:
+        raise ImageError(f"{path}: holds no voxels", got=f"size {array.shape}")
+    if array.dtype.kind not in "biuf":
+        raise ImageError(f"{path}: its values are no plain numbers", got=array.dtype, expected="one number per voxel")
+
+
+def _rounded(array: Array, path: Path) -> Array:
+    finite = np.isfinite(array)
+    if not finite.all():
+        raise LabelError(f"{path}: not every value is a label", got=f"{int((~finite).sum())} voxels NaN or infinite")
+    rounded = np.rint(array)
+    off = np.abs(array - rounded) > LABEL_TOLERANCE
+    if off.any():
+        raise LabelError(
+            f"{path}: values that are no integers",
+            got=f"{int(off.sum())} voxels such as {float(array[off][0]):.6g}",
+            expected="a mask of integers",
+            next_step="was it resampled with interpolation, or is it the image? Use nearest neighbour for masks",
+        )
+    return rounded
+
+
+def _torch_dtype(array: Array, low: int, high: int) -> Array:
+    """Integers stay integers of a width that PyTorch has, native byte order; everything else becomes float32."""
+    dtype: Any = array.dtype.newbyteorder("=")
+    if dtype.kind == "b":
+        dtype = np.uint8
+    elif dtype.kind == "f":
+        dtype = np.float32
+    elif dtype.itemsize > 4 or dtype == np.uint32:
+        info = np.iinfo(np.int32)
+        dtype = np.int32 if info.min <= low and high <= info.max else np.float32
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,168 @@
+"""The part of a DICOM file that tells what it is and where it lies, read without its pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medseg.errors import GeometryError, ImageError
+from medseg.intake.checks import unreadable
+from medseg.intake.dicom_grid import Plane
+
+Kind = Literal["slice", "picture", "frames", "other"]
+
+_UID = "1.2.840.10008.5.1.4.1.1."
+_SLICES = {_UID + end for end in ("2", "4", "128")}  # CT, MR, PET
+_FRAMES = {
+    _UID + end for end in ("2.1", "2.2", "4.1", "4.4", "130", "128.1")
+}  # enhanced and legacy converted CT, MR, PET
+_PICTURES = {  # computed and digital radiography, mammography, intra-oral, X-ray angiography, fluoroscopy
+    *(_UID + end for end in ("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "12.1", "12.2")),
+    *(_UID + end for end in ("7", "481.1")),  # secondary capture, radiotherapy image
+}
+_NOT_IMAGES = {_UID + end for end in ("66.4", "66.7", "481.2", "481.3", "30")}  # SEG, dose, structures, parametric map
+
+_TAGS = [
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "InstanceNumber", "NumberOfFrames"),
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation", "BitsStored"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
+    *("NominalScannedPixelSpacing", "SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
+    "ModalityLUTSequence",
+]
+_ID_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Header:
+    """One DICOM file: its path and its data set `tags` without pixels."""
+
+    path: Path
+    tags: Any
+
+    @property
+    def series(self) -> str:
+        return str(self.tags.get("SeriesInstanceUID", ""))
+
+    @property
+    def modality(self) -> str | None:
+        return str(self.tags.get("Modality") or "") or None
+
+    @property
+    def kind(self) -> Kind:
+        """ "slice" of a volume, "picture" (X-ray, screenshot), "frames" (several slices in one file), or no image."""
+        sop = str(self.tags.get("SOPClassUID", ""))
+        if sop in _NOT_IMAGES or not self.tags.get("Rows"):
+            return "other"
+        if sop in _FRAMES or int(self.tags.get("NumberOfFrames") or 1) > 1:
+            return "frames"
+        if sop in _PICTURES and not (sop == _UID + "7" and self._placed):
+            return "picture"
+        return "slice" if sop in _SLICES or self._placed else "picture"
+
+    @property
+    def name(self) -> str:
+        number = self.tags.get("InstanceNumber")
+        return self.path.name if number is None else f"slice {number} ({self.path.name})"
+
+    @property
+    def id(self) -> str:
+        """Short hash: of the image for an X-ray, as one series holds several; else of the series."""
+        return short_hash(str(self.tags.get("SOPInstanceUID", "")) if self.kind == "picture" else self.series)
+
+    @property
+    def _placed(self) -> bool:
+        return bool(self.tags.get("ImagePositionPatient") and self.tags.get("ImageOrientationPatient"))
+
+
+def short_hash(uid: str) -> str:
+    """The id of a case from DICOM: tells nothing about the patient, and the same input has always the same."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:_ID_DIGITS]
+
+
+@contextmanager
+def dicom_errors(path: Path, kind: str = "DICOM", *, show_message: bool = False) -> Iterator[None]:
+    """What pydicom throws at damaged files as one ImageError; its warnings about odd headers are not for users."""
+    errors: tuple[type[BaseException], ...] = (
+        *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
+        *(NotImplementedError, RuntimeError, struct.error, zlib.error),
+    )
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with unreadable(path, kind, *errors, InvalidDicomError, BytesLengthException, show_message=show_message):
+            yield
+
+
+def read_header(path: Path) -> Header:
+    """The header of one DICOM file; ImageError where it is none or is damaged."""
+    from pydicom import dcmread
+
+    with dicom_errors(path):
+        header = Header(path, dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
+        _ = header.kind, header.name, header.id
+        return header
+
+
+def plane_of(header: Header, index: int) -> Plane:
+    """Where a single-frame slice lies; GeometryError where its header does not say."""
+    tags = header.tags
+    missing = [
+        name for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing") if not tags.get(name)
+    ]
+    if missing:
+        raise GeometryError(
+            f"{header.path}: the slice does not say where it lies",
+            got=f"no {', '.join(missing)}",
+            next_step="export it again with its geometry",
+        )
+    with dicom_errors(header.path):
+        return make_plane(
+            header.name, index, tags, tags.ImagePositionPatient, tags.ImageOrientationPatient, tags, rescale(tags)
+        )
+
+
+def make_plane(
+    name: str,
+    index: int,
+    tags: Any,
+    position: Any,
+    orientation: Any,
+    measures: Any,
+    scaling: tuple[float, float],
+) -> Plane:
+    """A `Plane` from the values of DICOM: `measures` holds PixelSpacing (between rows, between columns)."""
+    rows_mm, columns_mm = (float(v) for v in measures.PixelSpacing)
+    thickness = abs(float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 0.0)) or 1.0
+    numbers = [*map(float, position), *map(float, orientation)]
+    if len(numbers) != 9 or not np.isfinite([*numbers, rows_mm, columns_mm, thickness, *scaling]).all():
+        raise GeometryError(f"{name}: its position, orientation or spacing are not finite numbers")
+    return Plane(
+        name=name,
+        index=index,
+        position_mm=np.array(numbers[:3]),
+        directions=np.array(numbers[3:]).reshape(2, 3),
+        spacing_mm=(columns_mm, rows_mm),
+        size=(int(tags.Columns), int(tags.Rows)),
+        thickness_mm=thickness,
+        slope=scaling[0],
+        intercept=scaling[1],
+    )
+
+
+def rescale(tags: Any) -> tuple[float, float]:
+    """Rescale slope and intercept; (1, 0) where none are given. A slope of 0 would erase the image: refused."""
+    slope, intercept = tags.get("RescaleSlope"), tags.get("RescaleIntercept")
+    pair = (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
+    if pair[0] == 0 or not np.isfinite(pair).all():
+        raise ImageError("rescale slope and intercept erase the image", got=pair)
+    return pair

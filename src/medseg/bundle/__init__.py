@@ -10,27 +10,37 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medseg.bundle.describe import describe_bundle
+    from medseg.bundle.load import bundle_errors, open_workflow
     from medseg.bundle.locate import BundleInfo, find_bundle, list_bundles
     from medseg.bundle.metadata import Metadata, check_metadata, read_metadata
+    from medseg.bundle.run import open_run, root
 
 __all__ = [
     "BundleInfo",
     "Metadata",
+    "bundle_errors",
     "check_metadata",
     "describe_bundle",
     "find_bundle",
     "list_bundles",
+    "open_run",
+    "open_workflow",
     "read_metadata",
+    "root",
 ]
 
 _ROOMS = {
     "BundleInfo": "locate",
     "Metadata": "metadata",
+    "bundle_errors": "load",
     "check_metadata": "metadata",
     "describe_bundle": "describe",
     "find_bundle": "locate",
     "list_bundles": "locate",
+    "open_run": "run",
+    "open_workflow": "load",
     "read_metadata": "metadata",
+    "root": "run",
 }
 
 

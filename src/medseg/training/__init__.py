@@ -1,1 +1,22 @@
-"""training."""
+"""What the Ignite engines of a bundle need beyond MONAI: steps, losses, handlers, checkpoints, TensorBoard."""
+
+from medseg.training.board import Board
+from medseg.training.checkpoints import Checkpoints
+from medseg.training.handlers import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
+from medseg.training.losses import StackedDeepSupervisionLoss
+from medseg.training.metrics import OverlapMetric
+from medseg.training.step import EvaluationStep, TrainingStep
+
+__all__ = [
+    "Board",
+    "Checkpoints",
+    "EarlyStop",
+    "EvaluationStep",
+    "FiniteLoss",
+    "OverlapMetric",
+    "Progress",
+    "RunRecord",
+    "Schedule",
+    "StackedDeepSupervisionLoss",
+    "TrainingStep",
+]

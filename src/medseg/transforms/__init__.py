@@ -1,1 +1,5 @@
-"""transforms."""
+"""Transforms that MONAI lacks; the chains themselves are declared in the bundles."""
+
+from medseg.transforms.check import CheckCased
+
+__all__ = ["CheckCased"]

@@ -1,0 +1,117 @@
+"""The folder of a training run, which is itself a complete bundle; named in the bundles' configurations.
+
+A bundle needs to know where it lies, and a run must write down the configuration that it really runs: files, overlays
+and command-line overrides merged. MONAI hands neither to a configuration, so both are taken from the ConfigWorkflow
+that is evaluating it. `python -m monai.bundle run training` and `medseg train` thereby leave the same folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medseg.datasets import copy_datalist
+from medseg.errors import BundleError, OutputError
+
+WORKFLOW_FILES = ("evaluate.yaml", "inference.yaml")
+_RUN_VALUES = {
+    "run_dir": "@bundle_root",
+    "datalist": "$@bundle_root + '/datalist.json'",
+    "resume": False,
+}
+
+
+def root() -> str:
+    """Folder of the bundle whose configuration is being evaluated: the default of `bundle_root`."""
+    return str(_running_workflow().config_root_path.resolve().parent)
+
+
+def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
+    """Make `run_dir` a complete bundle with the configuration that is being run, before training starts.
+
+    Written: configs/ (common.yaml and train.yaml as merged and overridden; evaluate.yaml, inference.yaml, metadata.json
+    and logging.conf as they are), datalist.json, LICENSE, docs/README.md. Weights come later, to models/.
+
+    Raises
+    ------
+    BundleError
+        `run_dir` already holds weights or checkpoints and `resume` is False.
+    OutputError
+        `run_dir` cannot be written.
+    """
+    workflow = _running_workflow()
+    source, target = workflow.config_root_path.resolve(), Path(run_dir).resolve()
+    _refuse_overwriting(target, resume=resume)
+    try:
+        for name in ("configs", "docs", "models"):
+            (target / name).mkdir(parents=True, exist_ok=True)
+        _write_configs(workflow, source, target / "configs")
+        _write_readme(source.parent, target)
+        if Path(datalist).resolve() != target / "datalist.json":
+            copy_datalist(datalist, target / "datalist.json")
+    except OSError as error:
+        raise OutputError(f"{target}: the run's folder cannot be written", got=str(error)) from error
+
+
+def _refuse_overwriting(target: Path, *, resume: bool) -> None:
+    found = sorted(path.name for path in (target / "models").glob("*.pt"))
+    if found and not resume:
+        raise BundleError(
+            f"{target}: the folder already holds trained weights ({', '.join(found)})",
+            expected="a new folder, so that nothing is lost",
+            next_step="give another run folder, or continue this run with --resume",
+        )
+
+
+def _write_configs(workflow: Any, source: Path, configs: Path) -> None:
+    merged = {key: value for key, value in workflow.parser.config.items() if key != "_meta_"}
+    common = _read(source / "common.yaml")
+    merged["bundle_root"] = common["bundle_root"]
+    merged |= {key: value for key, value in _RUN_VALUES.items() if key in merged}
+    _write({key: merged[key] for key in common}, configs / "common.yaml")
+    _write({key: value for key, value in merged.items() if key not in common}, configs / "train.yaml")
+    for name in (*WORKFLOW_FILES, "metadata.json", "logging.conf"):
+        if source != configs:
+            shutil.copyfile(source / name, configs / name)
+
+
+def _write_readme(bundle: Path, target: Path) -> None:
+    if bundle == target:
+        return
+    if (bundle / "LICENSE").is_file():
+        shutil.copyfile(bundle / "LICENSE", target / "LICENSE")
+    text = (
+        f"# A training run of the bundle {bundle.name}\n\n"
+        "This folder is a complete MONAI bundle. `run.json` says what ran, `configs/` with which settings,\n"
+        "`datalist.json` on which cases, `models/model.pt` are the best weights, `tensorboard/` shows the curves.\n"
+    )
+    (target / "docs" / "README.md").write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _write(config: dict[str, Any], path: Path) -> None:
+    path.write_text(yaml.safe_dump(config, sort_keys=False, width=120), encoding="utf-8")
+
+
+def _running_workflow() -> Any:
+    from monai.bundle import ConfigWorkflow
+
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        workflow = frame.f_locals.get("self")
+        if isinstance(workflow, ConfigWorkflow):
+            return workflow
+    raise BundleError(
+        "no bundle is running, so its folder is not known",
+        expected="a call from within python -m monai.bundle run, or medseg",
+        next_step="give it: --bundle_root FOLDER",
+    )

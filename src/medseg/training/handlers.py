@@ -1,0 +1,204 @@
+"""Handlers of the training engine: schedule, early stopping, watch over the loss, progress, record of the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from medseg.errors import TrainingError
+from medseg.files import atomic_write
+
+logger = logging.getLogger(__name__)
+
+
+class FiniteLoss:
+    """Stop the run when a loss is not finite, naming the step and the cases of its batch.
+
+    A step's loss is looked at when the next step is done, so that a GPU never waits for it; the epoch's last one
+    before validation and checkpoint, so that the last checkpoint on disk is always from before.
+    """
+
+    def __init__(self) -> None:
+        self._pending: tuple[int, torch.Tensor, Sequence[str]] | None = None
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
+
+    def _step(self, engine: Any) -> None:
+        self._check(engine)
+        self._pending = (engine.state.iteration, engine.state.output["loss"], engine.state.batch.get("id", ()))
+
+    def _check(self, engine: Any) -> None:
+        if self._pending is not None and not torch.isfinite(self._pending[1]):
+            step, loss, cases = self._pending
+            raise TrainingError(
+                f"the loss is not finite at step {step} (epoch {engine.state.epoch}), cases {', '.join(cases)}",
+                got=float(loss),
+                next_step="look at these cases, or lower the learning rate; models/last.pt is from before",
+            )
+        self._pending = None
+
+
+class Schedule:
+    """Step the learning rate's schedule once an epoch; ReduceLROnPlateau sees the newest validation metric.
+
+    Parameters
+    ----------
+    scheduler
+        Any schedule of torch.optim.lr_scheduler that counts epochs.
+    evaluator
+        Validation engine whose `best_metric` metric a plateau schedule watches.
+    """
+
+    def __init__(self, *, scheduler: Any, evaluator: Any) -> None:
+        self.scheduler, self.evaluator = scheduler, evaluator
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._step)
+
+    def _step(self, engine: Any) -> None:
+        if not isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step()
+        elif self.evaluator.state.epoch == engine.state.epoch:
+            self.scheduler.step(self.evaluator.state.metrics[self.evaluator.state.key_metric_name])
+
+
+class EarlyStop:
+    """End the run when validation has not improved for `patience` epochs; holds no state of its own to resume."""
+
+    def __init__(self, *, patience: int, evaluator: Any) -> None:
+        self.patience, self.evaluator = patience, evaluator
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
+
+    def _check(self, engine: Any) -> None:
+        best = self.evaluator.state.best_metric_epoch
+        if best > 0 and engine.state.epoch - best >= self.patience:
+            logger.info("no better validation score for %d epochs: stopping after %d", self.patience, engine.state.epoch)
+            engine.terminate()
+
+
+class Progress:
+    """One progress bar for the whole run, on a terminal only; elsewhere one log line an epoch."""
+
+    def __init__(self, *, evaluator: Any) -> None:
+        self.evaluator = evaluator
+        self._bar: Any = None
+        self._loss = 0.0
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
+
+    def _start(self, engine: Any) -> None:
+        from tqdm import tqdm
+
+        total = engine.state.max_epochs * engine.state.epoch_length
+        done = engine.state.iteration
+        self._bar = tqdm(total=total, initial=done, unit="step", disable=not sys.stderr.isatty())
+
+    def _advance(self, engine: Any) -> None:
+        self._bar.update(1)
+
+    def _epoch(self, engine: Any) -> None:
+        state, validation = engine.state, self.evaluator.state
+        loss = float(state.output["loss"])
+        score = validation.metrics.get(validation.key_metric_name, float("nan"))
+        self._bar.set_postfix(epoch=state.epoch, loss=f"{loss:.4f}", dice=f"{score:.4f}")
+        if self._bar.disable:
+            seconds = state.times["EPOCH_COMPLETED"]
+            logger.info(
+                "epoch %d/%d loss %.4f validation Dice %.4f (best %.4f at %d) %.1f s",
+                *(state.epoch, state.max_epochs, loss, score),
+                *(validation.best_metric, validation.best_metric_epoch, seconds),
+            )
+
+    def _close(self, engine: Any, *exception: BaseException) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        for error in exception:
+            raise error
+
+
+class RunRecord:
+    """Keep run.json: what ran, on what, since when, how far, and how well.
+
+    Parameters
+    ----------
+    run_dir
+        Where run.json is written, at the start and after each epoch.
+    settings
+        What the run should be known by: bundle, version, seed, epochs, ...
+    evaluator
+        Validation engine whose scores are recorded.
+    """
+
+    def __init__(self, *, run_dir: str, settings: Mapping[str, Any], evaluator: Any) -> None:
+        self.path, self.evaluator = Path(run_dir) / "run.json", evaluator
+        self.settings = dict(settings)
+        self._started = time.monotonic()
+        self._before = 0.0
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write, status="running")
+        engine.add_event_handler(Events.COMPLETED, self._write, status="done")
+
+    def _start(self, engine: Any) -> None:
+        self._started = time.monotonic()
+        if engine.state.epoch > 0 and self.path.is_file():
+            self._before = float(json.loads(self.path.read_text(encoding="utf-8"))["training_seconds"])
+        self._write(engine, status="running")
+
+    def _write(self, engine: Any, status: str) -> None:
+        validation = self.evaluator.state
+        record = {
+            "status": status,
+            "settings": self.settings,
+            "epoch": engine.state.epoch,
+            "epochs": engine.state.max_epochs,
+            "best_validation_dice": float(validation.best_metric) if validation.best_metric_epoch > 0 else None,
+            "best_epoch": validation.best_metric_epoch,
+            "validation": {name: float(value) for name, value in validation.metrics.items()},
+            "training_seconds": round(self._before + time.monotonic() - self._started, 1),
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "environment": _environment(),
+        }
+        with atomic_write(self.path) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _environment() -> dict[str, Any]:
+    import monai
+    import numpy
+
+    import medseg
+
+    return {
+        "medseg": medseg.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "numpy": numpy.__version__,
+        "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())

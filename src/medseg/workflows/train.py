@@ -1,0 +1,52 @@
+"""Train a bundle on a datalist."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def train(
+    bundle: str | os.PathLike[str],
+    *,
+    datalist: str | os.PathLike[str],
+    run_dir: str | os.PathLike[str],
+    overlays: Sequence[str] = (),
+    resume: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+) -> Path:
+    """Run the `training` of a bundle, as `python -m monai.bundle run training` does, and return the run's folder.
+
+    Parameters
+    ----------
+    bundle
+        Folder or name of a bundle.
+    datalist
+        MSD-style JSON with training and validation parts.
+    run_dir
+        The run's folder; becomes a complete bundle.
+    overlays
+        Files of the bundle's configs/ merged last, such as "smoke".
+    resume
+        Continue the run that `run_dir` holds.
+    overrides
+        Ids of the configuration and their values.
+
+    Raises
+    ------
+    BundleError, DataError, TrainingError
+        As their names say; the folder then holds the last good checkpoint.
+    """
+    from medseg.bundle import find_bundle
+    from medseg.bundle.load import bundle_errors, open_workflow
+
+    folder, run = find_bundle(bundle), Path(run_dir).resolve()
+    settings = {"datalist": str(Path(datalist).resolve()), "run_dir": str(run), "resume": resume}
+    workflow = open_workflow(folder, "train", overlays=overlays, overrides={**(overrides or {}), **settings})
+    with bundle_errors(folder):
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    return run

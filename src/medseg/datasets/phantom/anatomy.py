@@ -1,8 +1,8 @@
 """The random draw: what patient lies there. `ct.py` paints it; nothing is drawn at random after this module.
 
-Anatomical millimetres: x towards the patient's right, y anterior, z superior, the lungs' apex at z = 0, the mid-sagittal
-plane at x = 0, the middle of the chest's depth at y = 0. Sizes follow adult chest CT: inner chest 190 to 330 mm wide,
-lungs 170 to 270 mm high.
+Anatomical millimetres: x towards the patient's right, y anterior, z superior, the lungs' apex at z = 0, the
+mid-sagittal plane at x = 0, the middle of the chest's depth at y = 0. Sizes follow adult chest CT: inner chest 190 to
+330 mm wide, lungs 170 to 270 mm high.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Wall:
     rib_radius_mm: float
     rib_phase: float
     vertebra_mm: float
+    vertebra_depth_mm: float
     neck_mm: float
     arms: str
     breast_mm: float
@@ -61,6 +62,7 @@ class Mediastinum:
 
     middle_mm: float
     front_mm: float
+    wedge_mm: float
     margin_mm: float
     heart_ratio: float
     heart_yaw_deg: float
@@ -109,8 +111,10 @@ class Lungs:
     gradient_hu: float
     texture_hu: float
     vessel_density: float
+    speckle_hu: float
     vessel_mm: float
     emphysema: float
+    fibrosis_hu: float
     nodules: tuple[Blob, ...]
     opacities: tuple[Blob, ...]
     effusion_left_mm: float
@@ -206,7 +210,7 @@ def _draw_chest(d: Draw) -> Chest:
         apex_width=d.between(0.42, 0.6),
         squareness=d.between(0.2, 1.6),
         kyphosis_mm=d.between(2, 28),
-        gutter_mm=d.between(0, 14),
+        gutter_mm=d.between(0, 20),
         front_slope=d.between(0.75, 1.15),
         left_dome_lower_mm=d.near(13, 10, -12, 40),
         drop_posterior_mm=d.between(35, 105),
@@ -226,12 +230,13 @@ def _draw_wall(d: Draw) -> Wall:
         back_mm=d.between(15, 38),
         rib_pitch_mm=d.between(23, 34),
         rib_slope=d.between(0.35, 0.95),
-        rib_radius_mm=d.between(4.5, 7.5),
+        rib_radius_mm=d.between(5, 8),
         rib_phase=d.between(0, 1),
         vertebra_mm=d.between(15, 21),
+        vertebra_depth_mm=d.between(18, 34),
         neck_mm=d.between(50, 75),
         arms=d.choice(("up", "down", "one"), (0.72, 0.2, 0.08)),
-        breast_mm=d.between(25, 65) if d.chance(0.45) else 0.0,
+        breast_mm=d.between(14, 42) if d.chance(0.45) else 0.0,
         breast_gland=d.between(0, 1),
         scapula=d.chance(0.9),
     )
@@ -241,6 +246,7 @@ def _draw_mediastinum(d: Draw) -> Mediastinum:
     return Mediastinum(
         middle_mm=d.between(14, 26),
         front_mm=d.log_between(1.5, 18),
+        wedge_mm=d.between(0, 30),
         margin_mm=d.between(1, 4),
         heart_ratio=d.near(0.46, 0.06, 0.33, 0.64),
         heart_yaw_deg=d.between(20, 50),
@@ -306,7 +312,7 @@ def _draw_gas(d: Draw, chest: Chest, top: float) -> tuple[Blob, ...]:
         side = -1.0 if d.chance(0.72) else 1.0
         at = np.array(
             [
-                side * d.between(0.2, 0.85) * chest.half_width_mm,
+                side * d.between(0.35, 0.85) * chest.half_width_mm,
                 d.between(-0.3, 0.75) * chest.half_depth_mm,
                 top - d.between(10, 90),
             ]
@@ -333,16 +339,18 @@ def _draw_bowel(d: Draw, chest: Chest, top: float) -> Blob:
 def _draw_lungs(d: Draw, chest: Chest) -> Lungs:
     sick = d.chance(0.45)
     return Lungs(
-        hu=d.near(-868, 42, -940, -720),
+        hu=d.near(-876, 45, -955, -700),
         gradient_hu=d.between(0, 110),
         texture_hu=d.log_between(6, 45),
         vessel_density=d.between(0.6, 1.5),
+        speckle_hu=d.between(40, 420),
         vessel_mm=d.between(0.75, 1.3),
         emphysema=d.between(0.2, 1) if d.chance(0.2) else 0.0,
+        fibrosis_hu=d.between(50, 250) if d.chance(0.15) else 0.0,
         nodules=tuple(_draw_nodule(d, chest) for _ in range(d.count(1.2))),
         opacities=tuple(_draw_opacity(d, chest) for _ in range(1 + d.count(2.5))) if sick else (),
-        effusion_left_mm=d.between(8, 60) if d.chance(0.12) else 0.0,
-        effusion_right_mm=d.between(8, 60) if d.chance(0.12) else 0.0,
+        effusion_left_mm=d.between(8, 60) if d.chance(0.1) else 0.0,
+        effusion_right_mm=d.between(8, 60) if d.chance(0.1) else 0.0,
         effusion_hu=d.between(0, 30),
     )
 

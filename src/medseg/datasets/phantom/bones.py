@@ -60,9 +60,10 @@ def ribs(canvas: Canvas) -> None:
     turn = (g.z + np.float32(w.rib_slope) * g.y) / np.float32(w.rib_pitch_mm) + np.float32(w.rib_phase)
     across = (np.abs(turn - np.floor(turn) - 0.5)) * np.float32(w.rib_pitch_mm)
     depth = cage - np.float32(2.0 + 0.55 * w.rib_radius_mm)
-    rib = np.hypot(across * np.float32(0.72), depth) - np.float32(0.62 * w.rib_radius_mm)
+    rib = np.hypot(across * np.float32(0.55), depth) - np.float32(0.6 * w.rib_radius_mm)
     top = g.z + np.float32(w.rib_slope) * (g.y + np.float32(0.6 * a.chest.half_depth_mm)) + 4
     rib = np.maximum(rib, top)
+    rib = np.maximum(rib, -top - np.float32(1.4 * a.chest.height_mm))
     rib = np.maximum(rib, 13 - np.abs(g.x))
     front = np.clip((g.y - 0.55 * np.float32(a.chest.half_depth_mm)) / 8, 0, 1)
     shell = np.float32(t.cortex) + front * np.float32(t.cartilage - t.cortex)

@@ -53,8 +53,8 @@ def ct_phantom(
     Returns
     -------
     Case
-        Image (1, X, Y, Z) int16 HU; labels (X, Y, Z) uint8: 1 left lung, 2 right lung (the patient's). Vessels, nodules and
-        opacities are lung; effusions, trachea, main bronchi and hilar vessels are not.
+        Image (1, X, Y, Z) int16 HU; labels (X, Y, Z) uint8: 1 left lung, 2 right lung (the patient's). Vessels, nodules
+        and opacities are lung; effusions, trachea, main bronchi and hilar vessels are not.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     anatomy = draw_anatomy(rng)
@@ -121,10 +121,10 @@ def _paint_chest(canvas: Canvas, vessels: list, pipes: list, gravity: float) -> 
 def _paint_trees(canvas: Canvas) -> None:
     a, soft = canvas.anatomy, canvas.grid.softness_mm
     rng = np.random.default_rng([a.texture_seed, 100])
-    thin = max(0.5, 0.22 * soft)
+    thin = max(0.35, 0.13 * soft)
     for side in (-1.0, 1.0):
         root = hilum(a, side)
-        mains = round(9 * a.lungs.vessel_density)
+        mains = round(10 * a.lungs.vessel_density)
         tree = grow_tree(rng, root, side, trunk_mm=4.6 * a.lungs.vessel_mm, thinnest_mm=thin, mains=mains)
         paint.draw_branches(canvas, tree, a.tissue.blood)
         bronchi = grow_tree(rng, root, side, trunk_mm=4.0, thinnest_mm=max(1.3, thin), mains=5)

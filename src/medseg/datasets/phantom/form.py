@@ -47,7 +47,14 @@ def build_form(grid: Grid, anatomy: Anatomy) -> Form:
     depth = grid.y - centre - np.float32(chest.gutter_mm) * midline
     cage = oval(grid.x, depth, width, half, chest.squareness)
     heart = _heart(grid, anatomy)
-    form = Form(cage, _diaphragm(grid, chest), _slab(grid, anatomy), back + np.float32(24), heart, cage)
+    form = Form(
+        cage,
+        _diaphragm(grid, chest),
+        _slab(grid, anatomy),
+        back + np.float32(anatomy.wall.vertebra_depth_mm),
+        heart,
+        cage,
+    )
     form.mediastinum = smooth_min(form.mediastinum, heart, 10.0)
     for centre_mm, radii in _fat_pads(anatomy):
         _add(form, ellipsoid(grid, centre_mm, radii), 6.0)
@@ -91,6 +98,7 @@ def _slab(grid: Grid, anatomy: Anatomy) -> FloatArray:
     bulge = np.exp(-np.square((grid.y + np.float32(0.25 * b)) / np.float32(0.36 * b)))
     upper = np.exp(np.minimum(grid.z, 20) / np.float32(0.2 * chest.height_mm))
     half = m.front_mm + np.float32(m.middle_mm - m.front_mm) * bulge + np.float32(10) * upper
+    half = half + np.float32(m.wedge_mm) * np.square(np.clip(grid.y / np.float32(b) - 0.45, 0, 1))
     return np.abs(grid.x - np.float32(midline_mm(anatomy))) - half
 
 

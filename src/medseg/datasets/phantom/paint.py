@@ -50,7 +50,8 @@ def soft_tissue(canvas: Canvas) -> None:
     canvas.blend(g.cover(muscle), mixed)
     canvas.blend(g.cover(np.abs(canvas.body + 1) - 1.2), 0.0)
     wall = canvas.form.cage - 3
-    inner = np.float32(t.fat + 12) + 10 * mottle
+    above = np.clip((g.z + 30) / 25, 0, 1)
+    inner = np.float32(t.fat + 12) + np.float32(t.muscle - t.fat - 12) * above + 10 * mottle
     canvas.blend(g.cover(wall), inner)
 
 
@@ -70,8 +71,8 @@ def breast_shapes(anatomy: Anatomy) -> list[tuple[list[float], list[float]]]:
     c, size = anatomy.chest, anatomy.wall.breast_mm
     if size <= 0:
         return []
-    centre = [0.55 * c.half_width_mm, c.half_depth_mm + 0.25 * size, -0.66 * c.height_mm]
-    radii = [0.42 * c.half_width_mm, size, 1.1 * size + 10]
+    centre = [0.58 * c.half_width_mm, 0.86 * c.half_depth_mm, -0.75 * c.height_mm]
+    radii = [0.5 * c.half_width_mm, 0.2 * c.half_depth_mm + size, 0.3 * c.height_mm]
     return [([side * centre[0], centre[1], centre[2]], radii) for side in (-1, 1)]
 
 
@@ -82,7 +83,8 @@ def abdomen(canvas: Canvas, gravity: float) -> None:
     below = np.maximum(f.diaphragm, f.cage - 1)
     canvas.blend(g.cover(below), np.float32(t.muscle))
     room = np.maximum(f.diaphragm + 3, f.cage + 3)
-    filling = np.where(canvas.texture(24.0, 4) > 2 * a.abdomen.fat - 1, np.float32(38), np.float32(t.fat))
+    lumps = canvas.texture(31.0, 4) + 0.8 * canvas.texture(19.0, 13)
+    filling = np.where(lumps > 2.4 * a.abdomen.fat - 1.2, np.float32(38), np.float32(t.fat))
     canvas.blend(g.cover(room), filling)
     for blob in a.abdomen.bowel:
         _inside(canvas, blob, room, blob.hu)
@@ -125,10 +127,15 @@ def lungs(canvas: Canvas, gravity: float) -> None:
     hang = np.clip(gravity * g.y / np.float32(a.chest.half_depth_mm), -1, 1)
     hu = np.float32(ill.hu) + np.float32(0.5 * ill.gradient_hu) * hang
     hu = hu + np.float32(ill.texture_hu) * (0.6 * canvas.texture(9.0, 6) + 0.5 * canvas.texture(45.0, 7))
+    deep = np.clip(-canvas.form.lungs / 10 - 0.3, 0, 1)
+    hu = hu + np.float32(ill.speckle_hu) * deep * np.clip(canvas.texture(5.5, 14) - 1.1, 0, 1.5)
     hu = hu + np.float32(60) * np.clip(1 + canvas.form.lungs / 4, 0, 1) * np.float32(ill.gradient_hu / 110)
     if ill.emphysema > 0:
         holes = np.clip(canvas.texture(20.0, 8) + np.float32(2 * ill.emphysema - 1.6), 0, 1)
         hu = hu + holes * (np.float32(-985) - hu)
+    if ill.fibrosis_hu > 0:
+        rim = np.clip(1 + canvas.form.lungs / 18, 0, 1) * np.clip(0.4 - g.z / np.float32(a.chest.height_mm), 0, 1)
+        hu = hu + np.float32(ill.fibrosis_hu) * rim * (0.4 + canvas.texture(5.0, 12))
     for blob in ill.opacities:
         _opacity(canvas, hu, blob)
     canvas.blend(canvas.lung, np.clip(hu, -1000, 80))

@@ -63,7 +63,7 @@ def draw_scan(rng: np.random.Generator, anatomy: Anatomy) -> Scan:
     body = 2 * (chest.half_width_mm + anatomy.wall.muscle_mm + anatomy.wall.fat_mm + 12)
     circle = d.chance(0.4)
     return Scan(
-        field_mm=max(body * d.between(0.9, 1.35), 2.12 * chest.half_width_mm),
+        field_mm=max(body * d.between(0.8, 1.25), 2.12 * chest.half_width_mm),
         bottom_mm=bottom,
         top_mm=top,
         off_centre_mm=(d.near(0, 8, -25, 25), d.near(0, 8, -25, 25)),
@@ -75,7 +75,7 @@ def draw_scan(rng: np.random.Generator, anatomy: Anatomy) -> Scan:
         table_gap_mm=d.between(2, 22),
         table_hu=d.between(-700, 300),
         sheets=d.count(1.2),
-        noise_hu=d.log_between(3, 55),
+        noise_hu=d.log_between(5, 75),
         noise_grain_mm=d.between(0, 1.2),
         streak_hu=d.log_between(2, 60),
         blur_mm=d.between(0.0, 2.2),

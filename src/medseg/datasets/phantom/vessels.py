@@ -41,7 +41,7 @@ def great_vessels(anatomy: Anatomy) -> list[Tube]:
     m, chest = anatomy.mediastinum, anatomy.chest
     b, mid, zc = chest.half_depth_mm, midline_mm(anatomy), carina_mm(anatomy)[2]
     hx, hy, hz = heart_centre(anatomy)
-    beside = float(back_mm(zc, chest)) + 30
+    beside = float(back_mm(zc, chest)) + anatomy.wall.vertebra_depth_mm + 8
     low = -chest.height_mm - 60
     aorta = [
         (mid + 6, hy, hz + 25),
@@ -95,7 +95,9 @@ def oesophagus(anatomy: Anatomy) -> Tube:
     points = []
     for share in (0.5, 0.0, -0.4, -0.7, -1.1):
         z = share * chest.height_mm
-        points.append((mid - 4.0, float(back_mm(z, chest)) + 24 + anatomy.wall.vertebra_mm + 9, z))
+        points.append(
+            (mid - 4.0, float(back_mm(z, chest)) + anatomy.wall.vertebra_depth_mm + anatomy.wall.vertebra_mm + 9, z)
+        )
     return Tube("oesophagus", points, 7, 7, 1, 12)
 
 

@@ -33,7 +33,8 @@ def _list(arguments: argparse.Namespace) -> int:
     from medseg.bundle import list_bundles
 
     for entry in list_bundles():
-        say(f"{entry.name:<16} {entry.description}")
+        weights = "trained" if entry.weights else "no weights yet"
+        say(f"{entry.name:<16} {entry.version:<7} {weights:<14} {entry.task}: {', '.join(entry.labels)}")
     return DONE
 
 

@@ -88,7 +88,7 @@ def _add_datalist(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    changes = overrides(arguments.overrides)  # before anything heavy: a typing mistake is told at once
+    changes = overrides(arguments.overrides)
     from medseg.workflows import train
 
     try:
@@ -112,7 +112,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    changes = overrides(arguments.overrides)  # before anything heavy: a typing mistake is told at once
+    changes = overrides(arguments.overrides)
     from medseg.workflows import evaluate
 
     report = evaluate(
@@ -126,7 +126,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    changes = overrides(arguments.overrides)  # before anything heavy: a typing mistake is told at once
+    changes = overrides(arguments.overrides)
     from medseg.workflows import predict
 
     report = predict(

@@ -10,12 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from medseg.datasets.datalist import copy_datalist, load_datalist, read_datalist
 from medseg.datasets.inputs import list_inputs
+from medseg.datasets.leakage import find_leakage
+from medseg.datasets.preparation import prepare
+from medseg.datasets.splits import split_by_patient
 
 if TYPE_CHECKING:
     from medseg.datasets.cases import CaseDataset
     from medseg.datasets.sampler import EpochSampler
 
-__all__ = ["CaseDataset", "EpochSampler", "copy_datalist", "list_inputs", "load_datalist", "read_datalist"]
+__all__ = [
+    "CaseDataset",
+    "EpochSampler",
+    "copy_datalist",
+    "find_leakage",
+    "list_inputs",
+    "load_datalist",
+    "prepare",
+    "read_datalist",
+    "split_by_patient",
+]
 
 _LATE = {"CaseDataset": "medseg.datasets.cases", "EpochSampler": "medseg.datasets.sampler"}
 

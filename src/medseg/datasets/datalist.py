@@ -13,6 +13,7 @@ from typing import Any
 
 from medseg.datasets.problems import refuse_all
 from medseg.errors import DataError, OutputError
+from medseg.files import atomic_write
 
 SECTIONS = ("training", "validation", "test")
 _TEXT_FIELDS = ("id", "patient", "image", "label")
@@ -84,15 +85,13 @@ def load_datalist(path: str | os.PathLike[str], section: str) -> list[dict[str, 
     ]
 
 
-def write_datalist(content: Mapping[str, Any], path: Path) -> Path:
-    """Write JSON whole or not at all: beside the target under another name, then renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_json(content: Mapping[str, Any], path: Path) -> Path:
+    """Write JSON whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside.replace(path)
+        with atomic_write(path) as aside:
+            aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written", got=error.strerror, next_step="choose another output") from error
     return path
 
@@ -105,7 +104,7 @@ def copy_datalist(path: str | os.PathLike[str], destination: str | os.PathLike[s
             {**item, **{key: relative_path(_resolve(source, item[key]), target.parent) for key in ("image", "label")}}
             for item in content[section]
         ]
-    return write_datalist(content, target)
+    return write_json(content, target)
 
 
 def relative_path(file: Path, base: Path) -> str:

@@ -1,0 +1,127 @@
+"""What a layout finds in a folder, and the shape that every layout has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from medseg.case import Image
+from medseg.errors import DataError
+
+_ASIDE = "_preview.png"
+"""Pictures that medseg writes beside its masks."""
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """The files of one case as they lie in the source.
+
+    Attributes
+    ----------
+    id
+        Names the case and its outputs.
+    image
+        The image file, or the folder of a DICOM series.
+    masks
+        The file or files that make up the truth, in the order the layout's `read` expects.
+    """
+
+    id: str
+    image: Path
+    masks: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything a layout found in a source.
+
+    Attributes
+    ----------
+    cases
+        The complete cases, sorted by id.
+    problems
+        One sentence for each incomplete one.
+    labels
+        Label value -> name, where the source says it; None: whatever values the masks hold.
+    about
+        Further fields of the datalist (name, description, modality, ...).
+    """
+
+    cases: tuple[RawCase, ...]
+    problems: tuple[str, ...] = ()
+    labels: dict[int, str] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+Rewrite: TypeAlias = Callable[[Image], Image]
+"""What is written in place of a mask: the label map on the same grid."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which data sets lie on disk.
+
+    Attributes
+    ----------
+    name
+        The word for it on the command line.
+    find
+        Source folder -> what is there.
+    read
+        The label map of a case, (X, Y[, Z]) integers, as its masks give it.
+    rewrite
+        All label values met in the data set -> how each label map is changed before it is written beside the
+        datalist, or None when the masks are used as they are.
+    """
+
+    name: str
+    find: Callable[[Path], Found]
+    read: Callable[[RawCase], Image]
+    rewrite: Callable[[frozenset[int]], Rewrite | None]
+
+
+def files_by_id(folder: Path) -> dict[str, list[Path]]:
+    """The images of a folder by case id, the file name without suffix.
+
+    Hidden files, previews and files of other kinds are no images; a folder in it is taken for a DICOM series.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if is_image(path):
+            found.setdefault(stem(path), []).append(path)
+    return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file (by its name) or a folder can be the image or the mask of a case."""
+    from medseg.intake import files
+
+    if path.name.startswith(".") or path.name.lower().endswith(_ASIDE):
+        return False
+    return path.is_dir() or files.is_plain_image(path) or files.suffix(path) in files.DICOM
+
+
+def stem(path: Path) -> str:
+    """The case that a file or a DICOM folder stands for: its name without suffix.
+
+    The readers' `case_id` gives a DICOM series the hash of its UID; here names tell which mask belongs to an image.
+    """
+    from medseg.intake import files
+
+    return path.name if path.is_dir() else files.stem(path)
+
+
+def subfolder(source: Path, *names: str) -> Path:
+    """The first folder of `names` in `source`; a DataError says what was looked for."""
+    for name in names:
+        if (source / name).is_dir():
+            return source / name
+    there = sorted(p.name for p in source.iterdir()) if source.is_dir() else []
+    raise DataError(
+        f"{source} does not have the layout asked for",
+        got=", ".join(there[:8]) or "nothing there",
+        expected=f"a folder {' or '.join(names)}",
+        next_step="check the path and the layout (montgomery, decathlon, pairs)",
+    )

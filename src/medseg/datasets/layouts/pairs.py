@@ -1,0 +1,79 @@
+"""Folders of images and of masks with the same names: `images/` and `masks/` or `labels/`, pictures or volumes.
+
+Names are matched without their suffix; `_mask`, `_label`, `_labels`, `_seg` at the end of a mask's name and nnU-Net's
+`_0000` at the end of an image's name do not count.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from medseg.case import Image
+from medseg.datasets.layouts.found import Found, Layout, RawCase, Rewrite, files_by_id, subfolder
+from medseg.errors import LabelError
+
+_IMAGE_FOLDERS = ("images", "imagesTr")
+_MASK_FOLDERS = ("masks", "labels", "labelsTr")
+_IMAGE_ENDINGS = ("_0000",)
+_MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg")
+_LOSSY = (".jpg", ".jpeg")
+
+
+def find(source: Path) -> Found:
+    """The images that have a mask, and a problem for each image or mask that stands alone."""
+    image_folder, mask_folder = subfolder(source, *_IMAGE_FOLDERS), subfolder(source, *_MASK_FOLDERS)
+    images, masks = files_by_id(image_folder), files_by_id(mask_folder)
+    same = set(images) & set(masks)  # names that fit as they are keep their endings: a slice scan_0000 of scan
+    images = _without_endings(images, _IMAGE_ENDINGS, same)
+    masks = _without_endings(masks, _MASK_ENDINGS, same)
+    cases, problems = [], []
+    for case in sorted({*images, *masks}):
+        image, mask = images.get(case, []), masks.get(case, [])
+        if len(image) > 1 or len(mask) > 1:
+            problems.append(f"case {case}: two files with one name, {', '.join(map(str, (image + mask)))}")
+        elif not mask:
+            problems.append(f"case {case}: image {image[0]} without a mask in {mask_folder}")
+        elif not image:
+            problems.append(f"case {case}: mask {mask[0]} without an image in {image_folder}")
+        else:
+            cases.append(RawCase(case, image[0], (mask[0],)))
+    return Found(tuple(cases), tuple(problems))
+
+
+def read(case: RawCase) -> Image:
+    """The label map as it is stored; a JPEG mask with more than two values is refused, for its edges are blurred."""
+    from medseg.intake import read_label
+
+    label = read_label(case.masks[0])
+    if case.masks[0].suffix.lower() in _LOSSY and np.unique(label.array).size > 2:
+        raise LabelError(
+            f"case {case.id}: mask {case.masks[0]} was blurred by JPEG",
+            got=f"{np.unique(label.array).size} values",
+            expected="one value a label",
+            next_step="export the masks as PNG",
+        )
+    return label
+
+
+def rewrite(values: frozenset[int]) -> Rewrite | None:
+    """Binary masks become 0/1: those of a data set in which one value other than 0 and 1 is met, such as 255."""
+    foreground = values - {0}
+    return None if len(foreground) != 1 or foreground == {1} else _as_binary
+
+
+def _without_endings(files: dict[str, list[Path]], endings: tuple[str, ...], keep: set[str]) -> dict[str, list[Path]]:
+    renamed: dict[str, list[Path]] = {}
+    for name, paths in files.items():
+        ending = next((e for e in endings if name.lower().endswith(e) and len(name) > len(e)), "")
+        case = name if name in keep else name.removesuffix(name[len(name) - len(ending) :])
+        renamed.setdefault(case, []).extend(paths)
+    return renamed
+
+
+def _as_binary(label: Image) -> Image:
+    return Image((label.array != 0).astype(np.uint8), label.affine, label.source, None, label.spacing_known)
+
+
+LAYOUT = Layout("pairs", find, read, rewrite)

@@ -1,0 +1,188 @@
+"""From a folder of images and masks to a checked, split datalist."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.case import Image
+from medseg.datasets.datalist import SECTIONS, relative_path, write_json
+from medseg.datasets.label_files import write_label
+from medseg.datasets.layouts import Found, Layout, RawCase, find_layout
+from medseg.datasets.leakage import Thumbnail, find_duplicates, leakage_report, thumbnail
+from medseg.datasets.patients import patients_of
+from medseg.datasets.problems import refuse_all
+from medseg.datasets.splits import split_by_patient
+from medseg.errors import DataError, MedsegError
+from medseg.files import sha256_of
+
+_log = logging.getLogger(__name__)
+_MOST_THREADS = 4
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What is remembered of a case after its image and label were read."""
+
+    raw: RawCase
+    thumbnail: Thumbnail
+    values: frozenset[int]
+    modality: str | None
+    spatial_dims: int
+
+
+def prepare(
+    layout: str,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    seed: int = 42,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    patient_regex: str | None = None,
+    patient_csv: str | None = None,
+) -> Path:
+    """Read and check every case of `source`, split by patient, and write the datalist.
+
+    Label maps that have to be merged or renumbered are written into `<stem of output>_labels/` and the duplicates
+    found into `leakage.json`, both beside the datalist, which itself is written last and whole. Nothing is written
+    when any case has a problem.
+
+    Parameters
+    ----------
+    layout
+        "montgomery", "decathlon" or "pairs".
+    source
+        The folder in that layout.
+    output
+        The datalist to write, a .json.
+    seed, fractions
+        Of the split: see `split_by_patient`.
+    patient_regex, patient_csv
+        How the patient of a case is found: see `patients_of`. By default each case is its own patient.
+
+    Returns
+    -------
+    Path
+        `output`.
+
+    Raises
+    ------
+    DataError
+        The source does not have the layout, or some cases are incomplete, unreadable, doubtful or without a
+        patient: all of them are named, with their files, in one message.
+    """
+    kind, folder, target = find_layout(layout), Path(source), Path(output).absolute()
+    if target.suffix.lower() != ".json" or target.is_dir():
+        raise DataError("the datalist to write", got=str(output), expected="a file name ending in .json")
+    if not folder.exists():
+        raise DataError(f"{source} does not exist", next_step="give the folder of the data set")
+    found = kind.find(folder)
+    checked, problems = _check_all(kind, found)
+    patients, without = patients_of([c.id for c in found.cases], pattern=patient_regex, table=patient_csv)
+    refuse_all([*found.problems, *problems, *without], where=f"data set {folder}")
+    if not checked:
+        raise DataError(f"{folder} holds no case", next_step=f"check the path and the layout {layout}")
+    parts = split_by_patient(patients.values(), fractions=fractions, seed=seed)
+    labels = _write_labels(kind, checked, target)
+    content = _header(found, checked, kind, folder) | {"seed": seed, "fractions": [float(f) for f in fractions]}
+    items = [(parts[patients[c.raw.id]], _item(c, patients[c.raw.id], labels[c.raw.id], target)) for c in checked]
+    content |= {section: [item for part, item in items if part == section] for section in SECTIONS}
+    counts = {"numTraining": "training", "numValidation": "validation", "numTest": "test"}
+    content |= {name: len(content[section]) for name, section in counts.items()}
+    _report_leakage(content, checked, target)
+    return write_json(content, target)
+
+
+def _check_all(layout: Layout, found: Found) -> tuple[list[_Checked], list[str]]:
+    allowed = None if found.labels is None else found.labels
+
+    def check(raw: RawCase) -> _Checked | str:
+        try:
+            return _check(layout, raw, allowed)
+        except MedsegError as error:
+            text = str(error)
+            return text if f"case {raw.id}" in text else f"case {raw.id}: {text}"
+
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        results = list(pool.map(check, found.cases))
+    return [r for r in results if isinstance(r, _Checked)], [r for r in results if isinstance(r, str)]
+
+
+def _check(layout: Layout, raw: RawCase, allowed: dict[int, str] | None) -> _Checked:
+    from medseg.intake import check_pair, read_image
+
+    image, label = read_image(raw.image), layout.read(raw)
+    check_pair(image, label, case_id=raw.id, labels=allowed)
+    values = frozenset(int(v) for v in np.unique(label.array))
+    return _Checked(raw, thumbnail(image), values, image.modality, label.array.ndim)
+
+
+def _write_labels(layout: Layout, checked: Sequence[_Checked], target: Path) -> dict[str, Path]:
+    """The label file of each case: its own, or the one written beside the datalist."""
+    rewrite = layout.rewrite(frozenset().union(*(c.values for c in checked)))
+    if rewrite is None:
+        return {c.raw.id: c.raw.masks[0] for c in checked}
+    folder = target.with_name(f"{target.stem}_labels")
+    return {c.raw.id: write_label(rewrite(layout.read(c.raw)), folder, c.raw.id) for c in checked}
+
+
+def _item(case: _Checked, patient: str, label: Path, target: Path) -> dict[str, Any]:
+    return {
+        "id": case.raw.id,
+        "patient": patient,
+        "image": relative_path(case.raw.image, target.parent),
+        "label": relative_path(label, target.parent),
+        "sha256": {"image": _digest(case.raw.image), "label": _digest(label)},
+    }
+
+
+def _header(found: Found, checked: Sequence[_Checked], layout: Layout, folder: Path) -> dict[str, Any]:
+    rewrite = layout.rewrite(values := frozenset().union(*(c.values for c in checked)))
+    binary = rewrite is not None or values <= {0, 1}
+    names = found.labels or (
+        {0: "background", 1: "foreground"}
+        if binary
+        else {0: "background", **{v: f"label {v}" for v in sorted(values - {0})}}
+    )
+    return {
+        "name": folder.resolve().name,
+        "description": f"made by medseg data prepare {layout.name}",
+        "tensorImageSize": f"{checked[0].spatial_dims}D",
+        "modality": {"0": checked[0].modality or "unknown"},
+        **found.about,
+        "labels": {str(value): name for value, name in names.items()},
+    }
+
+
+def _report_leakage(content: dict[str, Any], checked: Sequence[_Checked], target: Path) -> None:
+    from medseg.intake import read_image
+
+    files = {c.raw.id: c.raw.image for c in checked}
+
+    def load(case: str) -> Image:
+        return read_image(files[case])
+
+    report = leakage_report(content, find_duplicates({c.raw.id: c.thumbnail for c in checked}, load))
+    write_json(report, target.with_name("leakage.json"))
+    if report["across_parts"]:
+        _log.warning(
+            "%d images stand in two parts, as they are or mirrored: scores will be too good; see %s",
+            report["across_parts"],
+            target.with_name("leakage.json"),
+        )
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, or of the digests of a DICOM folder's files in the order of their names."""
+    if not path.is_dir():
+        return sha256_of(path)
+    names = sorted(p for p in path.rglob("*") if p.is_file())
+    return hashlib.sha256("".join(sha256_of(p) for p in names).encode()).hexdigest()

@@ -1,1 +1,18 @@
-"""outputs."""
+"""Results on disk: masks on the input's grid, previews, manifests, the report of a run."""
+
+from __future__ import annotations
+
+from medseg.outputs.folders import check_file_name, prepare_output_folder
+from medseg.outputs.masks import write_mask
+from medseg.outputs.predictions import write_prediction
+from medseg.outputs.report import CaseReport, Report, write_report
+
+__all__ = [
+    "CaseReport",
+    "Report",
+    "check_file_name",
+    "prepare_output_folder",
+    "write_mask",
+    "write_prediction",
+    "write_report",
+]

@@ -1,0 +1,105 @@
+"""What a segmented case leaves behind: mask, preview, manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from medseg.case import Image, Prediction
+from medseg.errors import OutputError
+from medseg.files import atomic_write, sha256_of
+from medseg.geometry import spacing_mm, voxel_volume_ml
+from medseg.outputs.folders import check_file_name
+from medseg.outputs.masks import write_mask
+from medseg.pictures import preview
+
+
+def write_prediction(
+    prediction: Prediction, image: Image, folder: Path, *, manifest: Mapping[str, object]
+) -> dict[str, str]:
+    """Write `<id>.nii.gz` (picture: `<id>.png`), `<id>_preview.png` and `<id>_manifest.json`.
+
+    Each file is whole or absent; the manifest comes last, so a case that has one is complete.
+
+    Parameters
+    ----------
+    prediction
+        Label map ``(X, Y[, Z])`` on the image's grid, with the labels' names.
+    image
+        The image ``(C, X, Y[, Z])`` as it was stored; its affine goes into the mask.
+    folder
+        Where to write; it must exist.
+    manifest
+        What else is known of the run, as JSON values. The manifest is this, and the case's id, the labels (value,
+        name, voxels, and volume in ml or area in cm2 where the spacing is known) and the files' SHA-256.
+
+    Returns
+    -------
+    dict
+        "mask", "preview", "manifest": the names of the files in `folder`.
+
+    Raises
+    ------
+    OutputError
+        An id that is no file name, a label map on another grid, or a file that cannot be written.
+    """
+    check_file_name(prediction.id)
+    if prediction.labels.array.shape != image.array.shape[1:]:
+        raise OutputError(
+            f"case {prediction.id}: label map", got=prediction.labels.array.shape, expected=image.array.shape[1:]
+        )
+    labels = Image(prediction.labels.array, image.affine, image.source, image.modality, image.spacing_known)
+    try:
+        return _write(Prediction(prediction.id, labels, prediction.label_names), image, folder, manifest)
+    except OSError as error:
+        raise OutputError(
+            f"case {prediction.id}: its results cannot be written to {folder}",
+            got=error.strerror or str(error),
+            next_step="make room or name another folder",
+        ) from error
+
+
+def _write(prediction: Prediction, image: Image, folder: Path, manifest: Mapping[str, object]) -> dict[str, str]:
+    suffix = ".png" if prediction.labels.array.ndim == 2 else ".nii.gz"
+    names = {"mask": f"{prediction.id}{suffix}", "preview": f"{prediction.id}_preview.png"}
+    write_mask(prediction.labels, folder / names["mask"])
+    picture = preview(image, prediction.labels, label_names=prediction.label_names)
+    with atomic_write(folder / names["preview"]) as temporary:
+        picture.save(temporary, format="PNG")
+    content = {
+        **manifest,
+        "case": prediction.id,
+        "labels": _label_table(prediction),
+        "outputs": {kind: {"file": name, "sha256": sha256_of(folder / name)} for kind, name in names.items()},
+    }
+    names["manifest"] = f"{prediction.id}_manifest.json"
+    with atomic_write(folder / names["manifest"]) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return names
+
+
+def _label_table(prediction: Prediction) -> list[dict[str, object]]:
+    """One entry per named label but the background, also for labels that were not found, and per unnamed one found."""
+    values, counts = np.unique(prediction.labels.array, return_counts=True)
+    voxels = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    return [
+        {
+            "value": value,
+            "name": prediction.label_names.get(value, f"label {value}"),
+            "voxels": voxels.get(value, 0),
+            **_size(prediction.labels, voxels.get(value, 0)),
+        }
+        for value in sorted({*voxels, *prediction.label_names} - {0})
+    ]
+
+
+def _size(labels: Image, voxels: int) -> dict[str, float]:
+    if labels.array.ndim == 3:
+        return {"volume_ml": round(voxels * voxel_volume_ml(labels.affine), 4)}
+    if not labels.spacing_known:
+        return {}
+    x_mm, y_mm, _ = spacing_mm(labels.affine)
+    return {"area_cm2": round(voxels * x_mm * y_mm / 100.0, 4)}

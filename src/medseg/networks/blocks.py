@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -153,14 +155,17 @@ class ContextAttention(nn.Module):
 def kaiming_init(network: nn.Module) -> None:
     """Initialise every convolution so that the variance of the signal is kept (He 2015), fan counted at the input.
 
-    A transposed 2x2 convolution of stride 2 reaches each output pixel by one tap per input channel, and no ReLU
-    follows it: hence its own, exact, standard deviation.
+    Where no ReLU follows (one filter per channel, upsampling), nothing has to make up for the half that it takes. A
+    transposed 2x2 convolution of stride 2 reaches each output pixel by one tap per input channel.
     """
     for module in network.modules():
         if isinstance(module, nn.ConvTranspose2d):
             nn.init.normal_(module.weight, std=module.in_channels**-0.5)
         elif isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            follower: Literal["linear", "relu"] = (
+                "linear" if module.groups > 1 or module.kernel_size == (2, 2) else "relu"
+            )
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity=follower)
         else:
             continue
         if module.bias is not None:

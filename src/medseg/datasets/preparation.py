@@ -87,7 +87,7 @@ def prepare(
     found = kind.find(folder)
     checked, problems = _check_all(kind, found)
     patients, without = patients_of([c.id for c in found.cases], pattern=patient_regex, table=patient_csv)
-    refuse_all([*found.problems, *problems, *without], where=f"data set {folder}")
+    refuse_all([*found.problems, *_twins(found.cases), *problems, *without], where=f"data set {folder}")
     if not checked:
         raise DataError(f"{folder} holds no case", next_step=f"check the path and the layout {layout}")
     parts = split_by_patient(patients.values(), fractions=fractions, seed=seed)
@@ -99,6 +99,15 @@ def prepare(
     content |= {name: len(content[section]) for name, section in counts.items()}
     _report_leakage(content, checked, target)
     return write_json(content, target)
+
+
+def _twins(cases: Sequence[RawCase]) -> list[str]:
+    first: dict[str, Path] = {}
+    return [
+        f"case {case.id}: two cases have this id, {first[case.id]} and {case.image}"
+        for case in cases
+        if first.setdefault(case.id, case.image) is not case.image
+    ]
 
 
 def _check_all(layout: Layout, found: Found) -> tuple[list[_Checked], list[str]]:
@@ -174,7 +183,7 @@ def _report_leakage(content: dict[str, Any], checked: Sequence[_Checked], target
     write_json(report, target.with_name("leakage.json"))
     if report["across_parts"]:
         _log.warning(
-            "%d images stand in two parts, as they are or mirrored: scores will be too good; see %s",
+            "duplicates, identical or mirrored, that stand in two parts: %d; scores will be too good; see %s",
             report["across_parts"],
             target.with_name("leakage.json"),
         )

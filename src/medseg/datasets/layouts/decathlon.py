@@ -22,16 +22,18 @@ def find(source: Path) -> Found:
     content = _parse(file)
     cases: list[RawCase] = []
     problems: list[str] = []
+    named: set[Path] = set()
     for i, item in enumerate(content["training"]):
         if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("image", "label")):
             problems.append(f"training[{i}]: got {item!r}, expected an image and a label")
             continue
         image, label = file.parent / item["image"], file.parent / item["label"]
+        named |= {image.resolve(), label.resolve()}
         absent = [path for path in (image, label) if not path.exists()]
         problems += [f"case {stem(image)}: {path} does not exist" for path in absent]
         if not absent:
             cases.append(RawCase(stem(image), image, (label,)))
-    problems += _alone(cases)
+    problems += _alone(cases, named)
     cases.sort(key=lambda case: case.id)
     about = {key: content[key] for key in _ABOUT if key in content}
     return Found(tuple(cases), tuple(problems), _labels(content, file), about)
@@ -79,20 +81,22 @@ def _labels(content: Mapping[str, Any], file: Path) -> dict[int, str]:
         ) from error
 
 
-def _alone(cases: list[RawCase]) -> list[str]:
-    """A problem for each image without a label file, or label without an image, in the folders of the listed cases."""
+def _alone(cases: list[RawCase], named: set[Path]) -> list[str]:
+    """A problem for each image without a label, or label without an image, in the folders of the listed cases.
+
+    Files that the list names are not looked at: what is wrong with those has been said.
+    """
     images: dict[str, list[Path]] = {}
     masks: dict[str, list[Path]] = {}
     for folder in sorted({case.image.parent for case in cases}):
         images |= files_by_id(folder)
     for folder in sorted({case.masks[0].parent for case in cases}):
         masks |= files_by_id(folder)
-    listed = {case.image.resolve() for case in cases} | {case.masks[0].resolve() for case in cases}
     if {path for files in images.values() for path in files} & {path for files in masks.values() for path in files}:
         return []  # images and labels share a folder: the list alone tells them apart
     alone = [(files[0], "a label") for case, files in images.items() if case not in masks]
     alone += [(files[0], "an image") for case, files in masks.items() if case not in images]
-    return [f"case {stem(path)}: {path} without {what}" for path, what in alone if path.resolve() not in listed]
+    return [f"case {stem(path)}: {path} without {what}" for path, what in alone if path.resolve() not in named]
 
 
 LAYOUT = Layout("decathlon", find, read, lambda values: None)

@@ -1,0 +1,167 @@
+"""Datalists: what is accepted, what is refused and how it is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.data import load_decathlon_datalist
+
+from medseg.datasets import copy_datalist, list_inputs, load_datalist, read_datalist, split_by_patient
+from medseg.errors import DataError
+
+
+def item(case: str, patient: str | None = None) -> dict[str, Any]:
+    return {
+        "id": case,
+        "patient": patient or case,
+        "image": f"images/{case}.png",
+        "label": f"labels/{case}.png",
+        "sha256": {"image": "0" * 64, "label": "1" * 64},
+        "fold": 0,
+    }
+
+
+@pytest.fixture
+def datalist(tmp_path: Path) -> Path:
+    for case in "abcd":
+        for folder in ("images", "labels"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{case}.png").touch()
+    content = {"training": [item("a"), item("b")], "validation": [item("c")], "test": [item("d")]}
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_cases_come_with_absolute_paths(datalist: Path) -> None:
+    assert load_datalist(datalist, "validation") == [
+        {
+            "id": "c",
+            "patient": "c",
+            "image": str(datalist.parent / "images" / "c.png"),
+            "label": str(datalist.parent / "labels" / "c.png"),
+        }
+    ]
+    assert [case["id"] for case in load_datalist(str(datalist), "training")] == ["a", "b"]
+
+
+def test_paths_do_not_depend_on_the_working_directory(datalist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(datalist.parent)
+    assert load_datalist("list.json", "test")[0]["image"] == str(datalist.parent / "images" / "d.png")
+
+
+@pytest.mark.parametrize("section", ["training", "validation", "test"])
+def test_monai_reads_the_same_file(datalist: Path, section: str) -> None:
+    theirs = load_decathlon_datalist(str(datalist), is_segmentation=True, data_list_key=section)
+    keys = ("id", "patient", "image", "label")
+    assert [{key: one[key] for key in keys} for one in theirs] == load_datalist(datalist, section)
+    assert theirs[0]["sha256"] == {"image": "0" * 64, "label": "1" * 64}
+
+
+REFUSED = {
+    "twice": (lambda c: c["test"].append(item("a", "d")), r"case a: the id stands twice, training\[0\] and test\[1\]"),
+    "patient": (lambda c: c["test"][0].update(patient="a"), r"patient a: stands in training \(case a\) and in test"),
+    "file": (lambda c: c["test"][0].update(label="labels/x.png"), r"case d: label file .*x\.png does not exist"),
+    "field": (lambda c: c["test"][0].pop("patient"), r"test\[0\]: got no text for patient"),
+    "not a case": (lambda c: c["test"].append("images/a.png"), r"test\[1\]: got no text for id, patient, image, label"),
+    "number": (lambda c: c["test"][0].update(id=7), r"test\[0\]: got no text for id"),
+    "slash": (lambda c: c["test"][0].update(id="x/d"), r"case x/d: .*slash"),
+    "part": (lambda c: c.pop("test"), r"part 'test' is missing"),
+    "no list": (lambda c: c.update(test={}), r"part 'test': got dict, expected a list"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_datalist_is_refused(datalist: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_datalist(changed(datalist, change))
+
+
+def test_all_problems_are_named_at_once_up_to_twenty(datalist: Path) -> None:
+    changed(datalist, lambda c: c.update(training=[item(f"m{i}") for i in range(15)]))
+    with pytest.raises(DataError) as info:
+        read_datalist(datalist)
+    lines = str(info.value).splitlines()
+    assert "30 problems" in lines[0]
+    assert len(lines) == 22
+    assert "and 10 more" in lines[-1]
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "no JSON"), ("[]", "expected a JSON object")])
+def test_what_is_no_datalist_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_datalist(tmp_path / "x.json")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_datalist(tmp_path / "absent.json")
+
+
+def test_an_empty_or_unknown_part_is_refused(datalist: Path) -> None:
+    changed(datalist, lambda c: c.update(validation=[]))
+    with pytest.raises(DataError, match="the part 'validation' is empty"):
+        load_datalist(datalist, "validation")
+    with pytest.raises(DataError, match="unknown part; got 'train'"):
+        load_datalist(datalist, "train")
+
+
+def test_a_copy_elsewhere_leads_to_the_same_files(datalist: Path, tmp_path: Path) -> None:
+    copy = copy_datalist(datalist, tmp_path / "runs" / "one" / "datalist.json")
+    assert load_datalist(copy, "training") == load_datalist(datalist, "training")
+    assert json.loads(copy.read_text())["training"][0]["image"] == "../../images/a.png"
+
+
+def test_inputs_are_listed_for_plain_monai_runs(datalist: Path) -> None:
+    folder = datalist.parent / "images"
+    assert [case["id"] for case in list_inputs(folder)] == ["a", "b", "c", "d"]
+    assert list_inputs(folder / "b.png") == [{"id": "b", "image": str(folder / "b.png")}]
+
+
+SIZES = {
+    "hundred": (100, (0.8, 0.1, 0.1), (80, 10, 10)),
+    "hippocampus": (200, (0.8, 0.1, 0.1), (160, 20, 20)),
+    "thirty": (30, (0.8, 0.1, 0.1), (24, 3, 3)),
+    "remainder": (33, (0.8, 0.1, 0.1), (27, 3, 3)),  # 26.4, 3.3, 3.3: the one left goes to the largest remainder
+    "tie": (6, (0.5, 0.25, 0.25), (3, 2, 1)),  # 3, 1.5, 1.5: the earlier part
+    "no test": (5, (0.8, 0.2, 0.0), (4, 1, 0)),
+    "only test": (2, (0, 0, 1), (0, 0, 2)),
+}
+
+
+@pytest.mark.parametrize(("n", "fractions", "sizes"), SIZES.values(), ids=SIZES)
+def test_split_sizes(n: int, fractions: tuple[float, ...], sizes: tuple[int, ...]) -> None:
+    split = split_by_patient([f"p{i}" for i in range(n)], fractions=fractions, seed=42)
+    assert tuple(list(split.values()).count(part) for part in ("training", "validation", "test")) == sizes
+
+
+def test_split_depends_on_the_seed_and_on_nothing_else() -> None:
+    patients = [f"p{i}" for i in range(50)]
+    split = split_by_patient(patients, fractions=(0.8, 0.1, 0.1), seed=1)
+    assert split == split_by_patient(reversed(patients * 2), fractions=(0.8, 0.1, 0.1), seed=1)
+    assert split != split_by_patient(patients, fractions=(0.8, 0.1, 0.1), seed=2)
+
+
+@pytest.mark.parametrize(
+    ("n", "fractions", "message"),
+    [
+        (5, (0.8, 0.1, 0.1), "the part test would be empty; got 5 patients"),
+        (0, (0.8, 0.1, 0.1), "would be empty; got 0 patients"),
+        (10, (0.8, 0.1), "three values"),
+        (10, (0.8, 0.3, -0.1), "none negative"),
+        (10, (0.8, 0.1, 0.2), "whose sum is 1"),
+        (10, (0.8, float("nan"), 0.2), "no split"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(n: int, fractions: tuple[float, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        split_by_patient([f"p{i}" for i in range(n)], fractions=fractions, seed=0)

@@ -72,7 +72,7 @@ def _unsigned(labels: LabelArray, path: Path, *, highest: int) -> NDArray[np.uns
     low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
     if low < 0 or high > highest:
         raise OutputError(f"mask {path.name}: label values", got=f"{low} to {high}", expected=f"0 to {highest}")
-    return np.ascontiguousarray(labels, dtype=np.uint8) if high <= 255 else np.asarray(labels, dtype=np.uint16)
+    return np.asarray(labels, dtype=np.uint8) if high <= 255 else np.asarray(labels, dtype=np.uint16)
 
 
 def _qform_code(affine: Affine) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medseg.case import Image, Prediction
+from medseg.case import Image, LabelArray, Prediction
 from medseg.errors import OutputError
 from medseg.files import atomic_write, sha256_of
 from medseg.geometry import spacing_mm, voxel_volume_ml
@@ -83,8 +83,7 @@ def _write(prediction: Prediction, image: Image, folder: Path, manifest: Mapping
 
 def _label_table(prediction: Prediction) -> list[dict[str, object]]:
     """One entry per named label but the background, also for labels that were not found, and per unnamed one found."""
-    values, counts = np.unique(prediction.labels.array, return_counts=True)
-    voxels = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    voxels = _voxels_by_label(prediction.labels.array)
     return [
         {
             "value": value,
@@ -94,6 +93,14 @@ def _label_table(prediction: Prediction) -> list[dict[str, object]]:
         }
         for value in sorted({*voxels, *prediction.label_names} - {0})
     ]
+
+
+def _voxels_by_label(labels: LabelArray) -> dict[int, int]:
+    """Slice by slice: several times as fast as sorting a whole volume, as `np.unique` does."""
+    counts = np.zeros(int(labels.max()) + 1, dtype=np.int64)
+    for k in range(labels.shape[-1]):
+        counts += np.bincount(labels[..., k].ravel(), minlength=counts.size)
+    return {value: int(count) for value, count in enumerate(counts) if count}
 
 
 def _size(labels: Image, voxels: int) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def preview(
     image, labels
         ``(C, X, Y[, Z])``, of which the first channel is shown, and the label map ``(X, Y[, Z])`` on its grid.
     label_names
-        Names for a legend below; none, no legend.
+        Names for a legend of the labels that are shown; none, no legend.
     window_hu
         Lowest and highest value shown; by default a lung or soft tissue window for CT, by what is labelled, and the
         1st to 99th percentile for all else.
@@ -62,7 +62,7 @@ def preview(
     views = views_of(image, [labels.array], choose=central, long_side_px=_PREVIEW_PX[labels.array.ndim])
     tiles = [write_letters(_overlaid(view, 0, window), view.letters) for view in views]
     row = beside(tiles)
-    entries = legend_entries(np.unique(labels.array).tolist(), label_names)
+    entries = legend_entries(_shown_labels(views), label_names)
     return _with_text(row, [*entries, *_window_text(window)])
 
 
@@ -86,8 +86,7 @@ def comparison(
     titles = title_line(["image", "truth", "prediction", "contours"], cell)
     page = below([titles, *(_comparison_row(view, window, cell) for view in views)])
     legend = list[tuple[str, Rgb | None]](_LINES.items())
-    present = np.union1d(*(np.unique(m) for m in maps)).tolist()
-    return _with_text(page, [*legend, *legend_entries(present, label_names), *_window_text(window)])
+    return _with_text(page, [*legend, *legend_entries(_shown_labels(views), label_names), *_window_text(window)])
 
 
 def training_panel(
@@ -116,6 +115,11 @@ def training_panel(
     page = below([_training_row(view, window, cell) for view in views])
     factor = max(1, _TRAINING_PX // max(image.shape))
     return page.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _shown_labels(views: Sequence[View]) -> list[int]:
+    """Label values that stand in the planes shown, sorted; searching the whole volume would take a second."""
+    return sorted({int(value) for view in views for labels in view.labels for value in np.unique(labels)})
 
 
 def _overlaid(view: View, which: int, window: Window) -> NDArray[np.uint8]:

@@ -98,7 +98,7 @@ def _areas(labels: LabelArray, axis: int) -> Array:
 
 def _cut(volume: Array, axis: int, index: int) -> Array:
     """Plane ``(H, W)`` of a volume ``(X, Y, Z)`` whose axes run to left, posterior, superior."""
-    plane = volume.take(index, axis=axis).T
+    plane = volume[(slice(None),) * axis + (index,)].T  # a view: `take` would copy a volume that was reoriented
     return plane if axis == _AXIAL else plane[::-1]
 
 

@@ -31,3 +31,10 @@ def load_weights(network: torch.nn.Module, *, path: str, device: torch.device | 
             expected="the state dict of network_def in configs/common.yaml",
         ) from error
     return network.to(device)
+
+
+def start_weights(
+    network: torch.nn.Module, *, path: str | None, device: torch.device | str = "cpu"
+) -> torch.nn.Module:
+    """The network that training starts from: as it was initialised, or with the state dict of `path` in it."""
+    return network.to(device) if path is None else load_weights(network, path=path, device=device)

@@ -121,12 +121,10 @@ class Progress:
         score = validation.metrics.get(validation.key_metric_name, float("nan"))
         self._bar.set_postfix(epoch=state.epoch, loss=f"{loss:.4f}", dice=f"{score:.4f}")
         if self._bar.disable:
+            best = f"{validation.best_metric:.4f} at {validation.best_metric_epoch}"
             seconds = state.times["EPOCH_COMPLETED"]
-            logger.info(
-                "epoch %d/%d loss %.4f validation Dice %.4f (best %.4f at %d) %.1f s",
-                *(state.epoch, state.max_epochs, loss, score),
-                *(validation.best_metric, validation.best_metric_epoch, seconds),
-            )
+            text = "epoch %d/%d loss %.4f validation Dice %.4f (best %s) %.1f s"
+            logger.info(text, state.epoch, state.max_epochs, loss, score, best, seconds)
 
     def _close(self, engine: Any, *exception: BaseException) -> None:
         if self._bar is not None:

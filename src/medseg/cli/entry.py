@@ -52,7 +52,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """The arguments of one command; `key=value` may stand anywhere after the commands that take them."""
     arguments, extra = _parser().parse_known_args(words)
     takes_overrides = hasattr(arguments, "overrides")
-    unknown = [word for word in extra if word.startswith("-") or "=" not in word or not takes_overrides]
+    unknown = [word for word in extra if word.startswith("-") or not takes_overrides]
     if unknown:
         raise UsageError(
             f"unknown argument {unknown[0]!r}",

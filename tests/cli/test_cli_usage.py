@@ -1,0 +1,160 @@
+"""Help, wrong command lines, overrides."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from medseg import __version__
+from medseg.cli import main
+from medseg.cli.arguments import UsageError, overrides
+from medseg.cli.entry import parse
+
+COMMANDS = [
+    ["data", "phantom"],
+    ["data", "prepare"],
+    ["train"],
+    ["evaluate"],
+    ["predict"],
+    ["score"],
+    ["bundle", "list"],
+    ["bundle", "show"],
+]
+TRAIN = ["train", "ct_lung", "--datalist", "d.json", "-o", "run"]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_help_of_each_command_shows_how_it_is_called(command: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "example:\n  medseg " + " ".join(command) in text
+    assert {"--quiet", "--debug"} <= set(text.replace(",", " ").split())
+
+
+@pytest.mark.parametrize("command", COMMANDS[:2] + COMMANDS[2:6], ids=" ".join)
+def test_the_example_of_each_help_is_a_command_line_that_is_understood(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+):
+    import shlex
+
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    example = capsys.readouterr().out.rpartition("example:\n")[2]
+    assert parse(shlex.split(example)[1:]).handler.__name__ == "_" + command[-1]
+
+
+def test_the_help_answers_in_under_half_a_second():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "medseg.cli", "--help"], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert (stop.value.code, capsys.readouterr().out) == (0, f"medseg {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "required: COMMAND"),
+        (["data"], "required: COMMAND"),
+        (["segment"], "invalid choice: 'segment'"),
+        (["train", "ct_lung", "-o", "run"], "required: --datalist"),
+        (["predict", "ct_lung", "-i", "x.nii.gz"], "required: -o"),
+        (["data", "phantom", "-o", "x", "--cases", "0"], "got '0', expected a whole number from 1 on"),
+        (["data", "phantom", "-o", "x", "--kind", "mr"], "invalid choice: 'mr'"),
+        (["data", "prepare", "zip", "src", "-o", "d.json"], "invalid choice: 'zip'"),
+        (
+            ["data", "prepare", "pairs", "s", "-o", "d.json", "--patient-regex", "x", "--patient-csv", "f:c"],
+            "not allowed",
+        ),
+        ([*TRAIN, "epochs"], "expected key=value"),
+        (
+            [*TRAIN, "--epochs=3"],
+            "unknown argument '--epochs=3'; see medseg train --help; values of the bundle are set as epochs=3",
+        ),
+        ([*TRAIN, "--resum"], "unknown argument '--resum'"),
+        ([*TRAIN, "epochs=3", "epochs=4"], "override 'epochs' is given twice"),
+        ([*TRAIN, "epochs=[3"], "the value of override 'epochs' is not YAML; got '[3'"),
+        (["score", "a", "b", "-o", "c", "epochs=3"], "unknown argument 'epochs=3'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_line_ends_with_2_and_one_message(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert told in err
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("medseg: error: ")
+
+
+@pytest.mark.parametrize("words", [["train", "--datalist", "d.json", "-o", "run"], ["bundle", "show"]], ids=" ".join)
+def test_a_missing_bundle_is_told_with_the_known_ones(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 2
+    assert "known bundles: ct_lung, " in capsys.readouterr().err
+
+
+def test_an_unknown_bundle_is_told_with_the_known_ones(capsys: pytest.CaptureFixture[str]):
+    assert main(["bundle", "show", "ct_lungs"]) == 2
+    err = capsys.readouterr().err
+    assert "'ct_lungs'" in err
+    assert "ct_lung, " in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("epochs=3", "epochs", 3),
+        ("train::trainer::max_epochs=3", "train::trainer::max_epochs", 3),
+        ("learning_rate=1e-4", "learning_rate", 1e-4),
+        ("learning_rate=2.5E+3", "learning_rate", 2500.0),
+        ("learning_rate=0.01", "learning_rate", 0.01),
+        ("betas=[0.9, 1e-3]", "betas", [0.9, 1e-3]),
+        ("loss={weight: 1e-1}", "loss", {"weight": 0.1}),
+        ("cache=false", "cache", False),
+        ("precision=auto", "precision", "auto"),
+        ("note=a=b", "note", "a=b"),
+        ("note='1e-4'", "note", 1e-4),
+        ("weights=", "weights", None),
+        ("network=@other", "network", "@other"),
+        ("device=$torch.device('cpu')", "device", "$torch.device('cpu')"),
+        ("run=%training", "run", "%training"),
+        ("name=e5", "name", "e5"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "=" in value else "",
+)
+def test_overrides_are_yaml_and_numbers_are_numbers(word: str, key: str, value: Any):
+    found = overrides([word])
+    assert found == {key: value}
+    assert type(found[key]) is type(value)
+
+
+def test_an_override_needs_a_key():
+    with pytest.raises(UsageError, match="got '=3'; expected key=value"):
+        overrides(["=3"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "ct_lung", "a=1", "b=2", "--datalist", "d.json", "-o", "run"],
+        ["train", "ct_lung", "--datalist", "d.json", "a=1", "-o", "run", "b=2"],
+        [*TRAIN, "a=1", "--resume", "b=2"],
+    ],
+    ids=["after the bundle", "between the flags", "last"],
+)
+def test_overrides_may_stand_anywhere_after_the_bundle(words: list[str]):
+    arguments = parse(words)
+    assert (arguments.bundle, arguments.overrides) == ("ct_lung", ["a=1", "b=2"])

@@ -22,12 +22,21 @@ CONFIG_FILES = ("common.yaml", "common.json", "inference.yaml", "inference.json"
 
 _FREE_SIZE = 4
 _ANY_SIZE = 64
+_LARGEST_EXPONENT = 16
+
+
+def _power(base: int, exponent: int) -> int:
+    if not 0 <= exponent <= _LARGEST_EXPONENT:  # 9**9**9 in a stranger's metadata would never end
+        raise SyntaxError(f"not a size: exponent {exponent}")
+    return base**exponent
+
+
 _ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.FloorDiv: operator.floordiv,
-    ast.Pow: operator.pow,
+    ast.Pow: _power,
 }
 
 
@@ -43,7 +52,7 @@ def describe_bundle(bundle: Path) -> str:
     """
     metadata = read_metadata(bundle)
     config = network_config(bundle)
-    lines = [f"{title + ':':<16}{text}" for title, text in _facts(bundle, metadata) if text]
+    lines = [f"{title + ':':<17}{text}" for title, text in _facts(bundle, metadata) if text]
     settings = [f"  {key}: {_plain(value)}" for key, value in read_config(config).items() if _is_setting(key, value)]
     network = _network_table(bundle, config, metadata)
     return "\n".join([*lines, "", f"settings ({config.name}):", *settings, "", "network:", network])

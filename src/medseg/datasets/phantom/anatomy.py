@@ -206,7 +206,7 @@ def _draw_chest(d: Draw) -> Chest:
     return Chest(
         half_width_mm=half_width,
         half_depth_mm=half_width * d.near(0.7, 0.07, 0.56, 0.9),
-        height_mm=half_width * d.near(1.62, 0.2, 1.15, 2.15),
+        height_mm=min(half_width * d.near(1.62, 0.2, 1.15, 2.15), d.between(215, 262)),
         apex_width=d.between(0.42, 0.6),
         squareness=d.between(0.2, 1.6),
         kyphosis_mm=d.between(2, 28),

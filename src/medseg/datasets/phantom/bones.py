@@ -20,11 +20,12 @@ def body_surface(grid: Grid, anatomy: Anatomy) -> FloatArray:
     fade = np.exp(np.minimum(grid.z, 10) / np.float32(0.27 * c.height_mm))
     front = np.float32(c.half_depth_mm) * (1 - np.float32(0.75 * c.front_slope) * fade)
     front = front + np.float32(8 + 0.5 * w.muscle_mm + 0.7 * w.fat_mm)
-    width = np.float32(c.half_width_mm + 12 + w.muscle_mm + w.fat_mm)
-    width = np.float32(w.neck_mm) + (width - np.float32(w.neck_mm)) * trunk
+    shoulders = c.half_width_mm + 12 + w.muscle_mm + w.fat_mm
+    width = np.float32(w.neck_mm) + np.float32(shoulders - w.neck_mm) * trunk
     body = oval(grid.x, grid.y - 0.5 * (front + back), width, 0.5 * (front - back), 0.35 + 0.4 * c.squareness)
     for start, end, radius in arm_courses(anatomy):
-        found = capsule(grid, *grid.to_scanner(np.array([start, end])), radius, reach_mm=25)
+        ends = grid.to_scanner(np.array([start, end]))
+        found = capsule(grid, ends[0], ends[1], radius, reach_mm=25)
         if found is not None:
             box, distance = found
             body[box] = smooth_min(body[box], distance, 18.0)
@@ -107,12 +108,12 @@ def breast_bone(canvas: Canvas) -> None:
             (side * (c.half_width_mm + 5), -0.35 * c.half_depth_mm, 14.0 if a.wall.arms != "up" else 32.0),
         ]
         course = curve(g, ends, 8)
-        draw_tube(canvas, course, np.full(8, 6.5), t.cortex, clear=False)
-        draw_tube(canvas, course, np.full(8, 3.5), t.marrow, clear=False)
+        draw_tube(canvas, course, np.full(8, 6.5), t.cortex)
+        draw_tube(canvas, course, np.full(8, 3.5), t.marrow)
     for start, end, _ in arm_courses(a):
         course = curve(g, [tuple_point(start), tuple_point(end)], 3)
-        draw_tube(canvas, course, np.array([19.0, 12, 12]), t.cortex, clear=False)
-        draw_tube(canvas, course, np.array([15.0, 7, 7]), t.marrow, clear=False)
+        draw_tube(canvas, course, np.array([19.0, 12, 12]), t.cortex)
+        draw_tube(canvas, course, np.array([15.0, 7, 7]), t.marrow)
     if a.wall.scapula:
         _shoulder_blades(canvas, a.wall, c)
 

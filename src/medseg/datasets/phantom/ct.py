@@ -12,7 +12,7 @@ from medseg.case import Case, FloatArray, Image, LabelArray
 from medseg.datasets.phantom import bones, paint
 from medseg.datasets.phantom.anatomy import Anatomy, draw_anatomy
 from medseg.datasets.phantom.form import Form, build_form, close_lungs, midline_mm
-from medseg.datasets.phantom.paint import Canvas
+from medseg.datasets.phantom.paint import Canvas, Laid
 from medseg.datasets.phantom.scan import AIR_HU, Scan, draw_scan, expose, in_field, lay_grid
 from medseg.datasets.phantom.shapes import Grid
 from medseg.datasets.phantom.vessels import airways, great_vessels, grow_tree, hilum, oesophagus
@@ -76,13 +76,15 @@ def paint_thorax(grid: Grid, anatomy: Anatomy, scan: Scan) -> Painted:
     hu = np.full(grid.shape, AIR_HU, np.float32)
     bones.table(hu, grid, anatomy, scan, body)
     canvas = Canvas(hu, grid, anatomy, build_form(grid, anatomy), body, hu)
-    vessels = [(t, *paint.lay_tube(canvas, t, claim=True)) for t in great_vessels(anatomy)]
-    pipes = [(t, *paint.lay_tube(canvas, t, claim=True)) for t in [*airways(anatomy), oesophagus(anatomy)]]
+    vessels = [paint.lay_tube(canvas, t) for t in great_vessels(anatomy)]
+    gullet = paint.lay_tube(canvas, oesophagus(anatomy))
+    pipes = [paint.lay_tube(canvas, t) for t in airways(anatomy)]
     close_lungs(canvas.form, grid, anatomy)
     surface = _without_effusions(canvas, gravity)
     canvas.lung = grid.cover(surface)
     _paint_wall(canvas, gravity)
-    _paint_chest(canvas, vessels, pipes, gravity)
+    _paint_chest(canvas, vessels, gravity)
+    _paint_pipes(canvas, gullet, pipes)
     return Painted(hu, _label(surface, canvas), canvas.form, body)
 
 
@@ -95,27 +97,29 @@ def _paint_wall(canvas: Canvas, gravity: float) -> None:
     bones.breast_bone(canvas)
 
 
-def _paint_chest(canvas: Canvas, vessels: list, pipes: list, gravity: float) -> None:  # type: ignore[type-arg]
+def _paint_chest(canvas: Canvas, vessels: list[Laid], gravity: float) -> None:
     a, g, form = canvas.anatomy, canvas.grid, canvas.form
-    canvas.blend(_effusion_cover(canvas), np.float32(a.lungs.effusion_hu))
+    if form.effusion is not None:
+        canvas.blend(g.cover(np.maximum(form.lungs, -form.effusion)), np.float32(a.lungs.effusion_hu))
     paint.lungs(canvas, gravity)
-    above = np.minimum(form.diaphragm, 0) * -4
-    canvas.blend(g.cover(np.maximum(form.heart + 3, above)), np.float32(a.tissue.heart) + 6 * canvas.texture(25.0, 10))
-    for _, course, radii in vessels:
-        paint.draw_tube(canvas, course, radii, a.tissue.blood, clear=False)
+    heart = np.maximum(form.heart + 3, np.minimum(form.diaphragm, 0) * -4)
+    canvas.blend(g.cover(heart), np.float32(a.tissue.heart) + 6 * canvas.texture(25.0, 10))
+    for vessel in vessels:
+        paint.draw_tube(canvas, vessel.course, vessel.radii_mm, a.tissue.blood)
     _paint_trees(canvas)
     paint.nodules(canvas)
-    for tube, course, radii in pipes:
-        if tube.name == "oesophagus":
-            paint.draw_tube(canvas, course, radii, a.tissue.muscle, clear=False)
-            if a.mediastinum.oesophagus_air_mm:
-                paint.draw_tube(canvas, course[:5], radii[:4] * 0 + a.mediastinum.oesophagus_air_mm, -950.0)
-    for tube, course, radii in pipes:
-        if tube.name == "air":
-            paint.draw_tube(canvas, course, radii + tube.wall_mm, 20.0, clear=False)
-    for tube, course, radii in pipes:
-        if tube.name == "air":
-            paint.draw_tube(canvas, course, radii, a.tissue.airway, clear=False)
+
+
+def _paint_pipes(canvas: Canvas, gullet: Laid, pipes: list[Laid]) -> None:
+    """Oesophagus, then all airway walls, then all their lumens, so that the carina stays open."""
+    t, air_mm = canvas.anatomy.tissue, canvas.anatomy.mediastinum.oesophagus_air_mm
+    paint.draw_tube(canvas, gullet.course, gullet.radii_mm, t.muscle)
+    if air_mm:
+        paint.draw_tube(canvas, gullet.course[:5], np.full(4, air_mm), -950.0)
+    for pipe in pipes:
+        paint.draw_tube(canvas, pipe.course, pipe.radii_mm + pipe.wall_mm, 20.0)
+    for pipe in pipes:
+        paint.draw_tube(canvas, pipe.course, pipe.radii_mm, t.airway)
 
 
 def _paint_trees(canvas: Canvas) -> None:
@@ -145,17 +149,11 @@ def _fluid_level(canvas: Canvas, gravity: float) -> FloatArray | None:
     if left <= 0 and right <= 0:
         return None
     c = a.chest
-    depth = np.where(g.x < midline_mm(a), np.float32(left), np.float32(right))
-    tilt = np.clip(-g.z / np.float32(c.height_mm), 0, 1.3)
+    depth = np.where(g.x < midline_mm(a), np.float32(left or -500), np.float32(right or -500))
+    tilt = np.clip(-g.z / np.float32(c.height_mm), 0.02, 1.3)
     wall = np.float32(-c.half_depth_mm if gravity < 0 else 0.9 * c.half_depth_mm)
     height = (g.y - wall) * np.float32(-gravity)
     return depth * tilt * np.float32(1.4) - height + 3 * canvas.texture(40.0, 11)
-
-
-def _effusion_cover(canvas: Canvas) -> FloatArray | float:
-    if canvas.form.effusion is None:
-        return np.float32(0)
-    return canvas.grid.cover(np.maximum(canvas.form.lungs, -canvas.form.effusion))
 
 
 def _label(surface: FloatArray, canvas: Canvas) -> LabelArray:

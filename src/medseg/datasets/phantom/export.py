@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -15,10 +14,8 @@ from medseg.datasets.phantom.ct import ct_phantom
 from medseg.datasets.phantom.xray import xray_phantom
 from medseg.errors import DataError
 
-Kind = Literal["ct", "xray"]
 
-
-def write_phantoms(folder: Path, *, cases: int, seed: int, kind: Kind, dicom: bool) -> list[Path]:
+def write_phantoms(folder: Path, *, cases: int, seed: int, kind: str, dicom: bool) -> list[Path]:
     """Write phantoms as a data set that `medseg data prepare pairs FOLDER` takes.
 
     Parameters
@@ -71,7 +68,7 @@ def _appear(building: Path, folder: Path) -> None:
     building.rename(folder)
 
 
-def _write_case(folder: Path, kind: Kind, seed: int, number: int, dicom: bool) -> Path:
+def _write_case(folder: Path, kind: str, seed: int, number: int, dicom: bool) -> Path:
     name = f"phantom_{kind}_{number:04d}"
     case = (ct_phantom if kind == "ct" else xray_phantom)((seed, number), case_id=name)
     assert case.label is not None, "phantoms carry their truth"
@@ -86,7 +83,7 @@ def _write_case(folder: Path, kind: Kind, seed: int, number: int, dicom: bool) -
     return image
 
 
-def _write_dicom(case: Case, folder: Path, kind: Kind, seed: tuple[int, int]) -> None:
+def _write_dicom(case: Case, folder: Path, kind: str, seed: tuple[int, int]) -> None:
     from medseg.dicom import write_series, write_xray
 
     if kind == "ct":

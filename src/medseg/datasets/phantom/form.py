@@ -25,8 +25,12 @@ class Form:
         Everything between the lungs; tubes are added to it as they are laid.
     spine_y
         The depth of the vertebral bodies' centres.
+    heart
+        The heart with its great vessels' roots.
     lungs
         Both lungs, once `close_lungs` has run.
+    effusion
+        Negative where air, positive where fluid fills the chest; None without fluid.
     """
 
     cage: FloatArray

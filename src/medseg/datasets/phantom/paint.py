@@ -9,7 +9,7 @@ import numpy as np
 from medseg.case import FloatArray
 from medseg.datasets.phantom.anatomy import Anatomy, Blob
 from medseg.datasets.phantom.form import Form, add_tube, curve
-from medseg.datasets.phantom.shapes import Box, Grid, capsule, ellipsoid, smooth_noise
+from medseg.datasets.phantom.shapes import Box, Grid, Scalar, capsule, ellipsoid, smooth_noise
 from medseg.datasets.phantom.vessels import Branches, Tube
 
 
@@ -27,7 +27,7 @@ class Canvas:
     body: FloatArray
     lung: FloatArray
 
-    def blend(self, share: FloatArray, hu: FloatArray | float, box: Box | None = None) -> None:
+    def blend(self, share: FloatArray, hu: FloatArray | Scalar, box: Box | None = None) -> None:
         """Replace this share of every voxel by tissue of this HU."""
         part = self.hu[box] if box is not None else self.hu
         part += share * (hu - part)
@@ -100,7 +100,7 @@ def abdomen(canvas: Canvas, gravity: float) -> None:
         _inside(canvas, blob, room + 2.5, blob.hu)
 
 
-def _inside(canvas: Canvas, blob: Blob, room: FloatArray, hu: FloatArray | float) -> None:
+def _inside(canvas: Canvas, blob: Blob, room: FloatArray, hu: Scalar) -> None:
     found = ellipsoid(canvas.grid, blob.centre, blob.radii_mm)
     if found is not None:
         box, distance = found
@@ -161,23 +161,31 @@ def nodules(canvas: Canvas) -> None:
             canvas.blend(canvas.grid.cover(distance) * canvas.lung[box], blob.hu, box)
 
 
-def lay_tube(canvas: Canvas, tube: Tube, *, claim: bool) -> tuple[FloatArray, FloatArray]:
-    """The course (scanner mm) and radii of a tube; with `claim` it also becomes no lung."""
+@dataclass(frozen=True)
+class Laid:
+    """A tube in its place: scanner mm (N + 1, 3), radius of each piece (N,)."""
+
+    name: str
+    course: FloatArray
+    radii_mm: FloatArray
+    wall_mm: float
+
+
+def lay_tube(canvas: Canvas, tube: Tube) -> Laid:
+    """Find the course of a tube and make it part of the mediastinum: no lung there."""
     course = curve(canvas.grid, tube.points, tube.steps)
     radii = np.linspace(tube.start_mm, tube.end_mm, len(course) - 1)
-    if claim:
-        add_tube(canvas.form, canvas.grid, course, radii, wall_mm=tube.wall_mm)
-    return course, radii
+    add_tube(canvas.form, canvas.grid, course, radii, wall_mm=tube.wall_mm)
+    return Laid(tube.name, course, radii, tube.wall_mm)
 
 
-def draw_tube(canvas: Canvas, course: FloatArray, radii_mm: FloatArray, hu: float, *, clear: bool = True) -> None:
-    """Fill a tube; pieces overlap, which partial volume forgives. `clear`: only above the diaphragm."""
+def draw_tube(canvas: Canvas, course: FloatArray, radii_mm: FloatArray, hu: float) -> None:
+    """Fill a tube; its pieces overlap, which partial volume forgives."""
     for start, end, radius in zip(course[:-1], course[1:], radii_mm, strict=True):
         found = capsule(canvas.grid, start, end, float(radius), reach_mm=canvas.grid.softness_mm)
         if found is not None:
             box, distance = found
-            share = canvas.grid.cover(distance)
-            canvas.blend(share if not clear else share * (canvas.form.cage[box] < 0), hu, box)
+            canvas.blend(canvas.grid.cover(distance), hu, box)
 
 
 def draw_branches(canvas: Canvas, tree: Branches, hu: float, *, lumen_hu: float | None = None) -> None:

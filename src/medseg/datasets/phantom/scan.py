@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from medseg.case import FloatArray
+from medseg.case import Array, FloatArray
 from medseg.datasets.phantom.anatomy import Anatomy, Draw
 from medseg.datasets.phantom.shapes import Grid, Wobble, make_grid, smooth_noise
 
@@ -115,16 +116,17 @@ def lay_grid(
     middle = (*scan.off_centre_mm, 0.5 * (scan.top_mm + scan.bottom_mm))
     axes = [m + (np.arange(n) - 0.5 * (n - 1)) * s for m, n, s in zip(middle, shape, spacing_mm, strict=True)]
     softness = float(np.mean(spacing_mm)) + 0.5 * scan.blur_mm
-    return make_grid((axes[0], axes[1], axes[2]), _rotation(scan.turn_deg), _wobble(scan), softness)
+    return make_grid((axes[0], axes[1], axes[2]), rotation(scan.turn_deg), wobble(scan), softness)
 
 
-def tuple_of(values: object) -> tuple[float, float, float]:
+def tuple_of(values: Iterable[float]) -> tuple[float, float, float]:
     """Three floats."""
-    x, y, z = values  # type: ignore[misc]
+    x, y, z = values
     return float(x), float(y), float(z)
 
 
-def _rotation(turn_deg: tuple[float, float, float]) -> FloatArray:
+def rotation(turn_deg: tuple[float, float, float]) -> FloatArray:
+    """(3, 3) anatomical to scanner, from roll, tilt and yaw."""
     roll, tilt, yaw = np.radians(turn_deg)
     about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
@@ -132,7 +134,8 @@ def _rotation(turn_deg: tuple[float, float, float]) -> FloatArray:
     return np.asarray(about_z @ about_x @ about_y)
 
 
-def _wobble(scan: Scan, modes: int = 6) -> Wobble:
+def wobble(scan: Scan, modes: int = 6) -> Wobble:
+    """How this patient differs smoothly from the analytic shapes."""
     rng = np.random.default_rng([scan.seed, 1])
     wavelength = rng.uniform(110, 420, (modes, 3))
     amplitude = rng.normal(size=(modes, 3)) * scan.wobble_mm / np.sqrt(modes) * 1.6
@@ -177,7 +180,7 @@ def _frame(hu: FloatArray, grid: Grid, scan: Scan) -> FloatArray:
     return hu
 
 
-def in_field(grid: Grid) -> FloatArray:
+def in_field(grid: Grid) -> Array:
     """(X, Y) True inside the circle that fits the field of view."""
     x, y = (a - a.mean() for a in grid.axes[:2])
     radius = max(x[-1], y[-1]) + 0.5 * (x[1] - x[0])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from medseg.case import FloatArray
 
 Box = tuple[slice, slice, slice]
+Scalar: TypeAlias = float | np.floating[Any]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Grid:
         (3, 3) anatomical to scanner.
     wobble
         Added to the rotated scanner position.
+    softness_mm
+        Width of the edge that partial volume gives every surface.
     """
 
     axes: tuple[FloatArray, FloatArray, FloatArray]
@@ -127,7 +131,7 @@ def smooth_min(a: FloatArray, b: FloatArray, radius_mm: float) -> FloatArray:
     return -smooth_max(-a, -b, radius_mm)
 
 
-def oval(x: FloatArray, y: FloatArray, a: FloatArray | float, b: FloatArray | float, squareness: float) -> FloatArray:
+def oval(x: FloatArray, y: FloatArray, a: FloatArray | Scalar, b: FloatArray | Scalar, squareness: float) -> FloatArray:
     """Distance to a rounded rectangle with half axes a, b: x^4 + y^4 + k x^2 y^2 = 1, an ellipse for squareness 0.
 
     Distance along the ray from the centre; `squareness` runs from 0 (ellipse) to 2 (squircle).
@@ -192,10 +196,9 @@ def tube(points: Sequence[Sequence[float]], steps: int) -> FloatArray:
 
 def smooth_noise(rng: np.random.Generator, grid: Grid, cell_mm: float) -> FloatArray:
     """Noise (X, Y, Z) of about unit variance, correlated over `cell_mm`: random values joined smoothly."""
-    value: FloatArray | None = None
     axes = grid.axes
     cells = [max(2, int((a[-1] - a[0]) / cell_mm) + 2) for a in axes]
-    value = rng.standard_normal(cells, dtype=np.float32)
+    value: FloatArray = rng.standard_normal(cells, dtype=np.float32)
     for axis, points in enumerate(axes):
         at = (points - points[0]) / cell_mm
         i = np.minimum(at.astype(int), cells[axis] - 2)

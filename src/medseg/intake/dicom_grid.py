@@ -136,10 +136,10 @@ def _refuse_uneven(ordered: Sequence[Plane], step: Array, source: Path) -> None:
     tolerance = min(SLICE_TOLERANCE_MM, SLICE_TOLERANCE_FRACTION * typical)
     if np.linalg.norm(positions - even, axis=1).max() <= tolerance:
         return
-    counts = np.rint(gaps / typical)
-    holes = np.flatnonzero(counts >= 2)
-    if holes.size and np.abs(gaps - counts * typical).max() <= 2 * tolerance:
-        raise _missing(ordered, gaps, holes, int((counts - 1).sum()), typical, source)
+    for whole in (typical, float(gaps.min())):
+        counts = np.rint(gaps / whole)
+        if counts.min() >= 1 and counts.max() >= 2 and np.abs(gaps - counts * whole).max() <= 2 * tolerance:
+            raise _missing(ordered, gaps, counts, whole, source)
     narrow, wide = int(np.argmin(gaps)), int(np.argmax(gaps))
     raise GeometryError(
         f"{source}: slices are not evenly spaced",
@@ -150,9 +150,9 @@ def _refuse_uneven(ordered: Sequence[Plane], step: Array, source: Path) -> None:
     )
 
 
-def _missing(
-    ordered: Sequence[Plane], gaps: Array, holes: Array, count: int, typical: float, source: Path
-) -> GeometryError:
+def _missing(ordered: Sequence[Plane], gaps: Array, counts: Array, typical: float, source: Path) -> GeometryError:
+    """The error for gaps that are each `counts` times the `typical` one."""
+    count, holes = int((counts - 1).sum()), np.flatnonzero(counts >= 2)
     at = [f"{gaps[i]:.3f} mm between {ordered[i].name} and {ordered[i + 1].name}" for i in holes[:5]]
     return GeometryError(
         f"{source}: {count} {'slice is' if count == 1 else 'slices are'} missing",

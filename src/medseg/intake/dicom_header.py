@@ -49,6 +49,11 @@ class Header:
     tags: Any
 
     @property
+    def sop(self) -> str:
+        """SOP class: what kind of object it is; a DICOMDIR tells it in its file meta information only."""
+        return str(self.tags.get("SOPClassUID") or self.tags.file_meta.get("MediaStorageSOPClassUID", ""))
+
+    @property
     def series(self) -> str:
         return str(self.tags.get("SeriesInstanceUID", ""))
 
@@ -59,7 +64,7 @@ class Header:
     @property
     def kind(self) -> Kind:
         """ "slice" of a volume, "picture" (X-ray, screenshot), "frames" (several slices in one file), or no image."""
-        sop = str(self.tags.get("SOPClassUID", ""))
+        sop = self.sop
         if sop in _NOT_IMAGES or not self.tags.get("Rows"):
             return "other"
         if sop in _FRAMES or int(self.tags.get("NumberOfFrames") or 1) > 1:
@@ -109,8 +114,14 @@ def read_header(path: Path) -> Header:
 
     with dicom_errors(path):
         header = Header(path, dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
-        _ = header.kind, header.name, header.id
-        return header
+        _ = header.name, header.id
+    if not header.sop or (header.sop in _SLICES | _FRAMES | _PICTURES and not header.tags.get("Rows")):
+        raise ImageError(
+            f"{path}: the DICOM header ends early",
+            got="no image size" if header.sop else "no SOP class",
+            next_step="the file is damaged or truncated: copy or export it again",
+        )
+    return header
 
 
 def plane_of(header: Header, index: int) -> Plane:

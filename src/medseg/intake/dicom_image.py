@@ -129,21 +129,31 @@ def _pixels(path: Path) -> Array:
 def _stack(planes: Sequence[Plane], pixels: Callable[[Plane], Array]) -> Array:
     """Volume ``(X, Y, Z)`` in its unit from the stored values of each plane."""
     slices = [pixels(plane) for plane in planes]
-    return np.stack(_scaled(slices, [(plane.slope, plane.intercept) for plane in planes])).T
+    return _scaled(slices, [(plane.slope, plane.intercept) for plane in planes]).T
 
 
-def _scaled(slices: Sequence[Array], scalings: Sequence[tuple[float, float]]) -> list[Array]:
-    """Slope * stored + intercept per slice: whole numbers stay in integers, the smallest that hold all slices."""
+def _scaled(slices: Sequence[Array], scalings: Sequence[tuple[float, float]]) -> Array:
+    """Slope * stored + intercept ``(Z, Y, X)``: whole numbers stay integers, the smallest that hold all slices."""
+    scaled = np.empty((len(slices), *slices[0].shape), _unit_dtype(slices, scalings))
+    wide = np.int64 if scaled.dtype.kind in "iu" else np.float64
+    for out, stored, (slope, intercept) in zip(scaled, slices, scalings, strict=True):
+        out[:] = stored if (slope, intercept) == (1, 0) else stored.astype(wide) * wide(slope) + wide(intercept)
+    return scaled
+
+
+def _unit_dtype(slices: Sequence[Array], scalings: Sequence[tuple[float, float]]) -> np.dtype[Any]:
+    stored = np.result_type(*{s.dtype for s in slices})
     if set(scalings) == {(1.0, 0.0)}:
-        return list(slices)
-    if any(slope % 1 or intercept % 1 for slope, intercept in scalings) or slices[0].dtype.kind == "f":
-        scaled = (s.astype(np.float64) * slope + shift for s, (slope, shift) in zip(slices, scalings, strict=True))
-        return [s.astype(np.float32) for s in scaled]
-    whole = [s.astype(np.int64) * int(slope) + int(shift) for s, (slope, shift) in zip(slices, scalings, strict=True)]
-    low, high = min(int(s.min()) for s in whole), max(int(s.max()) for s in whole)
-    fits = (t for t in (np.int16, np.uint16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
-    dtype = next(fits, np.float32)
-    return [s.astype(dtype) for s in whole]
+        return stored
+    if stored.kind == "f" or any(slope % 1 or intercept % 1 for slope, intercept in scalings):
+        return np.dtype(np.float32)
+    ends = [
+        int(end) * int(slope) + int(intercept)
+        for s, (slope, intercept) in zip(slices, scalings, strict=True)
+        for end in (s.min(), s.max())
+    ]
+    fits = (t for t in (np.int16, np.uint16, np.int32) if np.iinfo(t).min <= min(ends) and max(ends) <= np.iinfo(t).max)
+    return np.dtype(next(fits, np.float32))
 
 
 def _refuse_colour(header: Header) -> None:
@@ -160,5 +170,6 @@ def _refuse_colour(header: Header) -> None:
 
 
 def _no_image(path: Path, header: Header) -> ImageError:
-    sop = header.tags.get("SOPClassUID", "")
-    return ImageError(f"{path}: not a DICOM image", got=getattr(sop, "name", "an unknown object"), expected="an image")
+    from pydicom.uid import UID
+
+    return ImageError(f"{path}: not a DICOM image", got=UID(header.sop).name, expected="an image")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ def read_raster(path: Path, *, as_label: bool = False) -> Image:
     from PIL import Image as Pillow
 
     errors = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Pillow.DecompressionBombError)
-    with unreadable(path, "a picture", *errors), Pillow.open(path) as picture:
-        picture.load()
-        _refuse_ambiguous(picture, path)
-        array = _grey(picture, path, LabelError if as_label else ImageError)
+    with warnings.catch_warnings(), unreadable(path, "a picture", *errors):
+        warnings.simplefilter("ignore")  # Pillow warns of odd tags; pixels that cannot be read are an error anyway
+        with Pillow.open(path) as picture:
+            picture.load()
+            _refuse_ambiguous(picture, path)
+            array = _grey(picture, path, LabelError if as_label else ImageError)
     return Image(array.T, np.eye(4), path, spacing_known=False)
 
 

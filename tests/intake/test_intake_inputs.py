@@ -1,0 +1,104 @@
+"""FILE_OR_DIR: what is an input, what is not, and the id of each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image as Pillow
+
+from medseg.errors import DataError, ImageError
+from medseg.intake import Input, case_id, find_inputs, read_image
+
+Make = Callable[..., Path]
+PIXELS = np.arange(6, dtype=np.uint16).reshape(2, 3)
+
+
+def touch(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"x")
+
+
+def digest(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()[:12]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.nii.gz", "a"), ("a.b.NII.GZ", "a.b"), ("a.nii", "a"), ("x.y.png", "x.y"), ("s.mhd", "s")],
+)
+def test_the_id_is_the_stem(tmp_path: Path, name: str, expected: str) -> None:
+    touch(tmp_path, name)
+    assert find_inputs(tmp_path / name) == (Input(expected, tmp_path / name),)
+    assert case_id(tmp_path / name) == expected
+
+
+def test_a_folder_of_images_leaves_out_what_is_none(tmp_path: Path) -> None:
+    touch(tmp_path, "b.nii.gz", "a.png", "a_preview.png", "b_comparison.png", "b_manifest.json", "report.json")
+    touch(tmp_path, "notes.txt", ".hidden.png", "cases.csv")
+    touch(tmp_path / "deeper", "c.nii.gz")
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(PIXELS[None]), str(tmp_path / "m.mhd"))
+    assert [found.id for found in find_inputs(tmp_path)] == ["a", "b", "m"]
+
+
+def test_series_folders_and_x_rays_side_by_side(tmp_path: Path, make_series: Make, make_dicom: Make) -> None:
+    touch(tmp_path, "a.png")
+    make_series(tmp_path / "one", [0, 2], series="1.2.3.5")
+    make_series(tmp_path / "two", [0, 2], series="1.2.3.6")
+    for i in (1, 2):
+        make_dicom(tmp_path / f"x{i}", PIXELS, kind="DX", SOPInstanceUID=f"1.2.3.7.{i}")
+    assert {(found.id, found.path.name) for found in find_inputs(tmp_path)} == {
+        ("a", "a.png"),
+        (digest("1.2.3.5"), "one"),
+        (digest("1.2.3.6"), "two"),
+        (digest("1.2.3.7.1"), "x1"),
+        (digest("1.2.3.7.2"), "x2"),
+    }
+
+
+def test_a_series_folder_is_one_input_and_reads(tmp_path: Path, make_series: Make) -> None:
+    folder = make_series(tmp_path / "ct", [0, 2])
+    (found,) = find_inputs(folder)
+    assert found == Input(digest("1.2.3.4"), folder)
+    assert case_id(folder) == case_id(folder / "000.dcm") == found.id
+    assert read_image(found.path).array.shape == (1, 3, 2, 2)
+
+
+def test_two_inputs_with_one_id_are_refused(tmp_path: Path, make_series: Make) -> None:
+    touch(tmp_path, "a.nii", "a.nii.gz")
+    with pytest.raises(DataError, match=r"id a; got .*a\.nii and .*a\.nii\.gz"):
+        find_inputs(tmp_path)
+    make_series(tmp_path / "copies" / "one", [0, 2])
+    make_series(tmp_path / "copies" / "two", [0, 2])
+    with pytest.raises(DataError, match=r"one and .*two"):
+        find_inputs(tmp_path / "copies")
+
+
+def test_nothing_readable_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_inputs(tmp_path / "absent")
+    touch(tmp_path, "report.json", "a_preview.png")
+    with pytest.raises(DataError, match="no readable input"):
+        find_inputs(tmp_path)
+    with pytest.raises(ImageError, match="unknown image format"):
+        find_inputs(tmp_path / "report.json")
+
+
+def test_a_damaged_dicom_file_stays_an_input_that_fails_alone(tmp_path: Path, make_series: Make) -> None:
+    make_series(tmp_path / "good", [0, 2])
+    touch(tmp_path / "bad", "001.dcm")
+    found = find_inputs(tmp_path)
+    assert [item.path.name for item in found] == ["001.dcm", "good"]
+    with pytest.raises(ImageError, match=r"001\.dcm"):
+        read_image(found[0].path)
+
+
+def test_pictures_in_dicom_count_once(tmp_path: Path, make_dicom: Make) -> None:
+    make_dicom(tmp_path / "a.png", PIXELS, kind="DX")
+    Pillow.fromarray(PIXELS.astype(np.uint8)).save(tmp_path / "b.png")
+    assert [found.path.name for found in find_inputs(tmp_path)] == ["a.png", "b.png"]

@@ -87,7 +87,9 @@ class EarlyStop:
     def _check(self, engine: Any) -> None:
         best = self.evaluator.state.best_metric_epoch
         if best > 0 and engine.state.epoch - best >= self.patience:
-            logger.info("no better validation score for %d epochs: stopping after %d", self.patience, engine.state.epoch)
+            logger.info(
+                "no better validation score for %d epochs: stopping after %d", self.patience, engine.state.epoch
+            )
             engine.terminate()
 
 

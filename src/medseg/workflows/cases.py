@@ -78,7 +78,7 @@ class PredictCases:
         started = time.perf_counter()
         try:
             outputs = self.run_case(batch)
-        except Exception as error:  # noqa: BLE001 - one bad case must not stop ten thousand good ones
+        except Exception as error:  # one bad case must not stop ten thousand good ones
             reason = _reason(error)
             logger.error("case %s failed: %s", batch["id"], reason, exc_info=user_error(error) is None)
             self._cases.append(CaseReport(batch["id"], "failed", reason=reason, seconds=_since(started)))
@@ -148,7 +148,8 @@ class EvaluateCases(PredictCases):
         self._measured += [_Measured(item["id"], name, predicted[name], expected[name]) for name in predicted]
         picture = self.folder / f"{item['id']}_comparison.png"
         with atomic_write(picture) as temporary:
-            comparison(result.image, truth, result.labels).save(temporary, format="PNG")
+            panel = comparison(result.image, truth, result.labels, label_names=self.names)
+            panel.save(temporary, format="PNG")
         return {**outputs, "comparison": picture.name}
 
     def finish(self) -> None:

@@ -161,16 +161,15 @@ def expose(hu: FloatArray, grid: Grid, scan: Scan) -> FloatArray:
         noise /= np.float32(noise.std())
     bulk = np.clip((hu + 900).mean(axis=(0, 1)) / 600, 0.5, 2.0)
     hu = hu + noise * np.float32(scan.noise_hu) * bulk
-    hu = hu + _streaks(rng, grid, bulk, gaussian_filter1d) * np.float32(scan.streak_hu)
+    hu = hu + _streaks(rng, grid, bulk) * np.float32(scan.streak_hu)
     return _frame(np.clip(hu, scan.floor_hu, 3071), grid, scan)
 
 
-def _streaks(rng: np.random.Generator, grid: Grid, bulk: FloatArray, smooth: object) -> FloatArray:
+def _streaks(rng: np.random.Generator, grid: Grid, bulk: FloatArray) -> FloatArray:
     """Horizontal streaks of photon starvation, in thick slices (shoulders) only."""
     lines = rng.standard_normal((1, *grid.shape[1:]), dtype=np.float32)
     weight = np.clip(bulk - bulk.mean() * 1.15, 0, 1).astype(np.float32) * 2
-    wave = 1 + 0.6 * smooth_noise(rng, grid, 60.0)[:, :1, :1]
-    return np.asarray(lines * weight * wave)
+    return np.asarray(lines * weight)
 
 
 def _frame(hu: FloatArray, grid: Grid, scan: Scan) -> FloatArray:

@@ -37,43 +37,48 @@ def carina_mm(anatomy: Anatomy) -> Point:
 
 
 def great_vessels(anatomy: Anatomy) -> list[Tube]:
-    """Aorta, caval veins, pulmonary arteries and veins."""
+    """Aorta, caval veins, pulmonary arteries and veins, the arch's branches."""
+    b, mid, zc = anatomy.chest.half_depth_mm, midline_mm(anatomy), carina_mm(anatomy)[2]
+    branches = [
+        Tube("blood", [(mid + x * 0.6, y * b, zc + 25), (mid + x * 2, y * b - 4, 30)], 5, 4.5, 1, 6)
+        for x, y in ((-16, -0.05), (-6, 0.15), (14, 0.05))
+    ]
+    return [_aorta(anatomy), *_caval_veins(anatomy), *_pulmonary_vessels(anatomy), *branches]
+
+
+def _aorta(anatomy: Anatomy) -> Tube:
+    chest, size = anatomy.chest, anatomy.mediastinum.aorta_mm
+    b, mid, zc = chest.half_depth_mm, midline_mm(anatomy), carina_mm(anatomy)[2]
+    _, hy, hz = heart_centre(anatomy)
+    beside = float(back_mm(zc, chest)) + anatomy.wall.vertebra_depth_mm + 8
+    rising = [(mid + 6, hy, hz + 25), (mid + 12, 0.25 * b, zc - 12), (mid + 2, 0.1 * b, zc + 26)]
+    falling = [(mid - 21, beside, zc), (mid - 18, beside - 4, hz), (mid - 8, beside, -chest.height_mm - 60)]
+    return Tube("blood", [*rising, (mid - 14, -0.25 * b, zc + 28), *falling], size * 1.1, size * 0.75, 1, 26)
+
+
+def _caval_veins(anatomy: Anatomy) -> list[Tube]:
+    b, mid, zc = anatomy.chest.half_depth_mm, midline_mm(anatomy), carina_mm(anatomy)[2]
+    _, hy, hz = heart_centre(anatomy)
+    upper = [(mid + 24, 0.1 * b, zc + 45), (mid + 25, 0.08 * b, zc), (mid + 26, hy - 5, hz)]
+    lower = [(mid + 24, hy - 12, hz), (mid + 24, hy - 16, -anatomy.chest.height_mm - 60)]
+    return [Tube("blood", upper, 8, 10, 1, 6), Tube("blood", lower, 11, 11, 1, 6)]
+
+
+def _pulmonary_vessels(anatomy: Anatomy) -> list[Tube]:
     m, chest = anatomy.mediastinum, anatomy.chest
     b, mid, zc = chest.half_depth_mm, midline_mm(anatomy), carina_mm(anatomy)[2]
     hx, hy, hz = heart_centre(anatomy)
-    beside = float(back_mm(zc, chest)) + anatomy.wall.vertebra_depth_mm + 8
-    low = -chest.height_mm - 60
-    aorta = [
-        (mid + 6, hy, hz + 25),
-        (mid + 12, 0.25 * b, zc - 12),
-        (mid + 2, 0.1 * b, zc + 26),
-        (mid - 14, -0.25 * b, zc + 28),
-        (mid - 21, beside, zc),
-        (mid - 18, beside - 4, hz),
-        (mid - 8, beside, low),
-    ]
     right, left = hilum(anatomy, 1), hilum(anatomy, -1)
     trunk = (mid - 14, 0.16 * b, zc - 24)
+    to_left = [(mid - 10, 0.3 * b, hz + 20), trunk, (left[0] + 8, -0.05 * b, zc - 10), left]
+    to_right = [trunk, (mid + 12, -0.04 * b, zc - 20), right]
     atrium = (hx + 0.2 * m.heart_ratio * chest.half_width_mm, hy - 0.4 * b, hz + 12)
-    tubes = [
-        Tube("blood", aorta, m.aorta_mm * 1.1, m.aorta_mm * 0.75, 1, 26),
-        Tube("blood", [(mid + 24, 0.1 * b, zc + 45), (mid + 25, 0.08 * b, zc), (mid + 26, hy - 5, hz)], 8, 10, 1, 6),
-        Tube("blood", [(mid + 24, hy - 12, hz), (mid + 24, hy - 16, low)], 11, 11, 1, 6),
-        Tube(
-            "blood",
-            [(mid - 10, 0.3 * b, hz + 20), trunk, (left[0] + 8, -0.05 * b, zc - 10), left],
-            m.artery_mm * 1.2,
-            m.artery_mm * 0.8,
-            1,
-            9,
-        ),
-        Tube("blood", [trunk, (mid + 12, -0.04 * b, zc - 20), right], m.artery_mm, m.artery_mm * 0.8, 1, 8),
+    veins = [Tube("blood", [atrium, (x, y + 6, z - 22)], 8, 5.5, 1, 4) for x, y, z in (right, left)]
+    arteries = [
+        Tube("blood", to_left, m.artery_mm * 1.2, m.artery_mm * 0.8, 1, 9),
+        Tube("blood", to_right, m.artery_mm, m.artery_mm * 0.8, 1, 8),
     ]
-    for end in (right, left):
-        tubes.append(Tube("blood", [atrium, (end[0], end[1] + 6, end[2] - 22)], 8, 5.5, 1, 4))
-    for x, y in ((-16, -0.05), (-6, 0.15), (14, 0.05)):
-        tubes.append(Tube("blood", [(mid + x * 0.6, y * b, zc + 25), (mid + x * 2, y * b - 4, 30)], 5, 4.5, 1, 6))
-    return tubes
+    return [*arteries, *veins]
 
 
 def airways(anatomy: Anatomy) -> list[Tube]:

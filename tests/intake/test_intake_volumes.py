@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,12 @@ def test_every_refusal_is_a_medseg_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(MedsegError) as refused:
         read_image(tmp_path / "a.nii.gz")
     assert "\n" not in str(refused.value)
+
+
+def test_a_header_that_asks_for_more_than_the_file_can_hold_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii", VALUES)
+    data = bytearray(path.read_bytes())
+    data[40:48] = np.array([3, 32000, 32000, 32000], "<i2").tobytes()  # dim of the NIfTI-1 header: 65 TB
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(data)))
+    with pytest.raises(ImageError, match=r"b\.nii\.gz.*more voxels than the file can hold.*\(32000, 32000, 32000\)"):
+        read_image(tmp_path / "b.nii.gz")

@@ -38,6 +38,7 @@ _TAGS = [
     *("NominalScannedPixelSpacing", "SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
     "ModalityLUTSequence",
 ]
+_COUNTS = ("Rows", "Columns", "SamplesPerPixel", "BitsStored", "PixelRepresentation", "NumberOfFrames")
 _ID_DIGITS = 12
 
 
@@ -88,6 +89,13 @@ class Header:
         return bool(self.tags.get("ImagePositionPatient") and self.tags.get("ImageOrientationPatient"))
 
 
+def uid_name(uid: str) -> str:
+    """What the standard calls a UID; "unknown" where it is none of its own."""
+    from pydicom.uid import UID_dictionary
+
+    return str(UID_dictionary.get(uid, ("unknown",))[0])
+
+
 def short_hash(uid: str) -> str:
     """The id of a case from DICOM: tells nothing about the patient, and the same input has always the same."""
     return hashlib.sha256(uid.encode()).hexdigest()[:_ID_DIGITS]
@@ -98,7 +106,7 @@ def dicom_errors(path: Path, kind: str = "DICOM", *, show_message: bool = False)
     """What pydicom throws at damaged files as one ImageError; its warnings about odd headers are not for users."""
     errors: tuple[type[BaseException], ...] = (
         *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
-        *(NotImplementedError, RuntimeError, struct.error, zlib.error),
+        *(NotImplementedError, RuntimeError, MemoryError, struct.error, zlib.error),
     )
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -114,7 +122,7 @@ def read_header(path: Path) -> Header:
 
     with dicom_errors(path):
         header = Header(path, dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
-        _ = header.name, header.id
+        _decode(header)
     if not header.sop or (header.sop in _SLICES | _FRAMES | _PICTURES and not header.tags.get("Rows")):
         raise ImageError(
             f"{path}: the DICOM header ends early",
@@ -122,6 +130,13 @@ def read_header(path: Path) -> Header:
             next_step="the file is damaged or truncated: copy or export it again",
         )
     return header
+
+
+def _decode(header: Header) -> None:
+    """Touch every value now: pydicom decodes lazily, and a damaged one has to show while errors are caught."""
+    _ = [element.value for tags in (header.tags.file_meta, header.tags) for element in tags]
+    _ = [int(header.tags.get(name) or 0) for name in _COUNTS]
+    _ = header.name, header.id
 
 
 def plane_of(header: Header, index: int) -> Plane:

@@ -12,7 +12,7 @@ from medseg.case import Array, Image
 from medseg.errors import GeometryError, ImageError
 from medseg.intake.dicom_frames import frame_planes
 from medseg.intake.dicom_grid import Plane, place
-from medseg.intake.dicom_header import Header, dicom_errors, plane_of, read_header, rescale
+from medseg.intake.dicom_header import Header, dicom_errors, plane_of, read_header, rescale, uid_name
 
 _INVERTED = "MONOCHROME1"
 _GREY = (_INVERTED, "MONOCHROME2")
@@ -121,7 +121,7 @@ def _pixels(path: Path) -> Array:
     with dicom_errors(path):
         file = dcmread(path)
         syntax = file.file_meta.TransferSyntaxUID
-    with dicom_errors(path, f"DICOM pixels ({syntax.name})", show_message=True):
+    with dicom_errors(path, f"DICOM pixels ({uid_name(str(syntax))})", show_message=True):
         file.pixel_array_options(decoding_plugin="gdcm" if plugin.is_available(syntax) else "")
         return np.asarray(file.pixel_array)
 
@@ -158,7 +158,7 @@ def _unit_dtype(slices: Sequence[Array], scalings: Sequence[tuple[float, float]]
 
 def _refuse_colour(header: Header) -> None:
     photometric = str(header.tags.get("PhotometricInterpretation", ""))
-    if int(header.tags.get("SamplesPerPixel", 1)) != 1 or photometric not in _GREY:
+    if int(header.tags.get("SamplesPerPixel") or 1) != 1 or photometric not in _GREY:
         raise ImageError(
             f"{header.path}: not a grey image",
             got=f"photometric interpretation {photometric or 'missing'}",
@@ -170,6 +170,4 @@ def _refuse_colour(header: Header) -> None:
 
 
 def _no_image(path: Path, header: Header) -> ImageError:
-    from pydicom.uid import UID
-
-    return ImageError(f"{path}: not a DICOM image", got=UID(header.sop).name, expected="an image")
+    return ImageError(f"{path}: not a DICOM image", got=uid_name(header.sop), expected="an image")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from medseg.case import Array, Image
 from medseg.errors import GeometryError, ImageError
 from medseg.intake.checks import checked_affine, unreadable
 
+_DEFLATE_LIMIT = 1032
+"""The most that gzip can shrink anything (zlib's technical notes)."""
+
 
 def read_nifti(path: Path) -> Image:
     """A NIfTI volume as ``(X, Y, Z)``: scaled by its own slope and intercept, placed by its own affine."""
@@ -19,10 +23,14 @@ def read_nifti(path: Path) -> Image:
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
-    errors = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError)
+    errors = (
+        *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError),
+        *(zlib.error, ImageFileError, HeaderDataError),
+    )
     with unreadable(path, "NIfTI", *errors):
         file = nib.load(path)  # type: ignore[attr-defined, unused-ignore]
         _refuse_units(file.header, path)
+        _refuse_bomb(file, path)
         affine = checked_affine(file.affine, path)
         array = _volume(_values(file), path)
     return Image(array, affine, path)
@@ -47,6 +55,17 @@ def _volume(array: Array, path: Path) -> Array:
             next_step="split it into one file per time point, echo or channel and give the one to use",
         )
     return array.reshape(array.shape + (1,) * (3 - array.ndim))
+
+
+def _refuse_bomb(file: Any, path: Path) -> None:
+    """Refuse a header that asks for more memory than its file could ever fill."""
+    declared = math.prod(map(int, file.shape)) * int(file.get_data_dtype().itemsize)
+    if declared > path.stat().st_size * _DEFLATE_LIMIT:
+        raise ImageError(
+            f"{path}: the header declares more voxels than the file can hold",
+            got=f"size {tuple(map(int, file.shape))} in {path.stat().st_size} bytes",
+            next_step="the file is damaged or truncated: copy or export it again",
+        )
 
 
 def _refuse_units(header: Any, path: Path) -> None:

@@ -25,7 +25,10 @@ def read_raster(path: Path, *, as_label: bool = False) -> Image:
     """
     from PIL import Image as Pillow
 
-    errors = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Pillow.DecompressionBombError)
+    errors = (
+        *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
+        *(struct.error, zlib.error, Pillow.DecompressionBombError),
+    )
     with warnings.catch_warnings(), unreadable(path, "a picture", *errors):
         warnings.simplefilter("ignore")  # Pillow warns of odd tags; pixels that cannot be read are an error anyway
         with Pillow.open(path) as picture:

@@ -1,0 +1,123 @@
+"""Put the weights of a finished run into its bundle, if they score better than those that are there.
+
+python pipelines/ship_weights.py BUNDLE RUN_DIR --command "medseg train ..." [--force]
+
+The run's best weights are halved to float16 and scored on the run's own test part in that form; what is shipped is
+what was scored. The bundle's metadata (eval_metrics) and docs/README.md (between the markers) get the scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.bundle import find_bundle
+from medseg.workflows import evaluate
+
+MOST_BYTES = 16_000_000
+BEGIN, END = "<!-- scores: written by pipelines/ship_weights.py -->", "<!-- end of scores -->"
+
+
+def main() -> int:
+    """Halve, score, compare, install."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--command", required=True, help="how the run was made, for the bundle's README")
+    parser.add_argument("--force", action="store_true", help="install even if the scores are not better")
+    options = parser.parse_args()
+
+    bundle, run = find_bundle(options.bundle), options.run.resolve()
+    trial = halved(run, run.parent / f"{run.name}-half")
+    report = evaluate(trial, datalist=run / "datalist.json", output_dir=trial / "evaluation")
+    if report.failed:
+        print(f"not installed: {len(report.failed)} test cases failed, see {trial / 'evaluation' / 'report.json'}")
+        return 1
+    summary = json.loads((trial / "evaluation" / "summary.json").read_text(encoding="utf-8"))
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    new, old = mean_dice(summary), metadata["eval_metrics"].get("mean_dice")
+    if old is not None and new <= old and not options.force:
+        print(f"not installed: test Dice {new:.4f}, the bundle's weights have {old:.4f}")
+        return 1
+    install(trial, bundle, metadata, summary, options.command)
+    print(f"installed: test Dice {new:.4f} (before: {old})")
+    return 0
+
+
+def halved(run: Path, trial: Path) -> Path:
+    """A copy of the run whose best weights are float16."""
+    shutil.rmtree(trial, ignore_errors=True)
+    shutil.copytree(run, trial, ignore=shutil.ignore_patterns("last.pt", "tensorboard", "evaluation"))
+    weights = torch.load(run / "models" / "model.pt", map_location="cpu", weights_only=True)
+    half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    torch.save(half, trial / "models" / "model.pt")
+    size = (trial / "models" / "model.pt").stat().st_size
+    if size > MOST_BYTES:
+        raise SystemExit(f"the weights take {size} bytes, more than the {MOST_BYTES} that a bundle may ship")
+    return trial
+
+
+def mean_dice(summary: Mapping[str, Any]) -> float:
+    """Mean test Dice over the bundle's regions."""
+    return float(summary["mean_over_regions"]["dice"]["mean"])
+
+
+def install(trial: Path, bundle: Path, metadata: dict[str, Any], summary: Mapping[str, Any], command: str) -> None:
+    """Weights, eval_metrics and the table of docs/README.md."""
+    (bundle / "models").mkdir(exist_ok=True)
+    shutil.copyfile(trial / "models" / "model.pt", bundle / "models" / "model.pt")
+    metadata["eval_metrics"] = {
+        "mean_dice": round(mean_dice(summary), 4),
+        **{f"dice_{name}": round(region["dice"]["mean"], 4) for name, region in summary["regions"].items()},
+    }
+    text = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
+    (bundle / "configs" / "metadata.json").write_text(text, encoding="utf-8")
+    readme = bundle / "docs" / "README.md"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text(f"{before}{BEGIN}\n{scores(trial, summary, command)}\n{END}{after}", encoding="utf-8")
+
+
+def scores(trial: Path, summary: Mapping[str, Any], command: str) -> str:
+    """Markdown: how the weights were made, and the test scores with their intervals."""
+    run = json.loads((trial / "run.json").read_text(encoding="utf-8"))
+    datalist = json.loads((trial / "datalist.json").read_text(encoding="utf-8"))
+    parts = [len(datalist[part]) for part in ("training", "validation", "test")]
+    machine = f"{run['environment']['machine']}, {run['environment']['threads']} thread(s)"
+    lines = [
+        "",
+        f"Trained {run['written'][:10]} with `{command}`:",
+        f"{parts[0]} cases for training, {parts[1]} for validation, {parts[2]} for test (split by patient, seed "
+        f"{datalist['seed']}), training seed {run['settings']['seed']}, {run['epoch']} of {run['epochs']} epochs "
+        f"(best: {run['best_epoch']}), {run['training_seconds'] / 60:.0f} minutes on {machine}, torch "
+        f"{run['environment']['torch']}, monai {run['environment']['monai']}. The shipped weights are float16 and were "
+        f"scored as such on the {parts[2]} test cases, on the native grid, {datetime.now(UTC):%Y-%m-%d}, "
+        f"{platform.system()} {platform.machine()}.",
+        "",
+        "| region | Dice, mean [95 % interval] | median | worst | IoU, mean | precision | recall |",
+        "|---|---|---|---|---|---|---|",
+        *(row(name, region) for name, region in summary["regions"].items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def row(name: str, region: Mapping[str, Any]) -> str:
+    """One region's line of the table."""
+    dice, (low, high) = region["dice"], region["dice"]["mean_ci95"]
+    cells = [name, f"{dice['mean']:.4f} [{low:.4f}, {high:.4f}]", f"{dice['median']:.4f}", f"{dice['min']:.4f}"]
+    cells += [f"{region[metric]['mean']:.4f}" for metric in ("iou", "precision", "recall")]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

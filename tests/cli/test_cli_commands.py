@@ -9,13 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from medseg.cli import main
 from medseg.errors import BundleError, DataError, TrainingError
+from medseg.outputs import CaseReport, Report
 
 Stand = Callable[[Any, str, Any], list[inspect.BoundArguments]]
 
@@ -30,12 +30,9 @@ def workflows() -> Any:
     return importlib.import_module("medseg.workflows")
 
 
-def report(**reasons: str | None) -> SimpleNamespace:
-    cases = [
-        SimpleNamespace(id=name, status="done" if reason is None else "failed", reason=reason)
-        for name, reason in reasons.items()
-    ]
-    return SimpleNamespace(cases=tuple(cases))
+def report(**reasons: str | None) -> Report:
+    """A report of cases by id, with why each failed or None."""
+    return Report(tuple(CaseReport(case, "failed" if why else "done", reason=why) for case, why in reasons.items()))
 
 
 def given(calls: list[inspect.BoundArguments]) -> dict[str, Any]:
@@ -207,7 +204,7 @@ def test_the_log_goes_to_standard_error_as_much_as_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    def predict(*_: Any, **__: Any) -> SimpleNamespace:
+    def predict(*_: Any, **__: Any) -> Report:
         for level in ("DEBUG", "INFO", "WARNING"):
             logging.getLogger("medseg.somewhere").log(getattr(logging, level), "told at %s", level)
         logging.getLogger("a_library").info("chatter")

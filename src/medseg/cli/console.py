@@ -34,12 +34,11 @@ def say_error(error: Exception, *, cause: BaseException | None) -> None:
 
 def say_report(report: Report, *, folder: object, quiet: bool) -> int:
     """Name each failed case on standard error, tell where the results are; the exit code of the command."""
-    failed = [case for case in report.cases if case.status == "failed"]
-    for case in failed:
+    for case in report.failed:
         sys.stderr.write(f"medseg: case {case.id} failed: {case.reason}\n")
     if not quiet:
-        say(f"{len(report.cases) - len(failed)} of {len(report.cases)} cases done; results in {folder}")
-    return SOME_FAILED if failed else DONE
+        say(f"{len(report.cases) - len(report.failed)} of {len(report.cases)} cases done; results in {folder}")
+    return report.exit_code
 
 
 def set_up_logging(*, quiet: bool, debug: bool) -> None:

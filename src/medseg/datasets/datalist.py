@@ -6,6 +6,7 @@ MONAI's `load_decathlon_datalist` reads the same file. Paths in it are relative 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from medseg.datasets.problems import refuse_all
 from medseg.errors import DataError, OutputError
 from medseg.files import atomic_write
+
+logger = logging.getLogger(__name__)
 
 SECTIONS = ("training", "validation", "test")
 _TEXT_FIELDS = ("id", "patient", "image", "label")
@@ -44,7 +47,7 @@ def read_datalist(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def load_datalist(path: str | os.PathLike[str], section: str) -> list[dict[str, str]]:
+def load_datalist(path: str | os.PathLike[str], section: str, *, at_most: int | None = None) -> list[dict[str, str]]:
     """The cases of one part, ready for a data set: `_target_: medseg.datasets.load_datalist` in a bundle.
 
     Parameters
@@ -53,6 +56,8 @@ def load_datalist(path: str | os.PathLike[str], section: str) -> list[dict[str, 
         The datalist.
     section
         "training", "validation" or "test".
+    at_most
+        Take only the first so many cases, and say so in the log; None takes all.
 
     Returns
     -------
@@ -81,8 +86,16 @@ def load_datalist(path: str | os.PathLike[str], section: str) -> list[dict[str, 
             "image": str(_resolve(base, item["image"])),
             "label": str(_resolve(base, item["label"])),
         }
-        for item in content[section]
+        for item in _first(content[section], at_most, f"datalist {path}: {section}")
     ]
+
+
+def _first(items: list[Any], at_most: int | None, part: str) -> list[Any]:
+    if at_most is not None and at_most < 1:
+        raise DataError(f"{part}: wrong number of cases", got=at_most, expected="at least one, or null for all")
+    if at_most is not None and at_most < len(items):
+        logger.warning("%s: only %d of %d cases are used, as the configuration says", part, at_most, len(items))
+    return items[:at_most]
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> Path:

@@ -99,13 +99,25 @@ def grid_difference(a: Image, b: Image, *, spatial_dims: int, tolerance_mm: floa
     shift = np.abs((a.affine - b.affine) @ corners)[:3].max()
     if shift <= tolerance_mm:
         return None
-    (origin_a, spacing_a, dir_a), (origin_b, spacing_b, dir_b) = lps_from_affine(a.affine), lps_from_affine(b.affine)
-    reach = float(np.max(np.asarray(shape_a) * spacing_a[:spatial_dims]))
-    if np.abs(spacing_a - spacing_b).max() * max(shape_a) > tolerance_mm:
-        return f"spacing {_text(spacing_a)} mm against {_text(spacing_b)} mm"
-    if np.abs(dir_a - dir_b).max() * reach > tolerance_mm:
-        return f"direction {_text(dir_a.ravel())} against {_text(dir_b.ravel())}"
-    return f"origin {_text(origin_a)} mm against {_text(origin_b)} mm (LPS)"
+    return _why_apart(a.affine, b.affine, steps=corners[:3].max(axis=1), tolerance_mm=tolerance_mm)
+
+
+def _why_apart(a: Affine, b: Affine, *, steps: Array, tolerance_mm: float) -> str:
+    """The first of spacing, direction and origin that alone moves a voxel of a grid `steps` long too far.
+
+    Where only their sum does, the largest of them.
+    """
+    (origin_a, spacing_a, turn_a), (origin_b, spacing_b, turn_b) = lps_from_affine(a), lps_from_affine(b)
+    moved_mm = {
+        f"spacing {_text(spacing_a)} mm against {_text(spacing_b)} mm": np.abs(spacing_a - spacing_b) * steps,
+        f"direction {_text(turn_a.ravel())} against {_text(turn_b.ravel())}": np.abs(turn_a - turn_b)
+        * (spacing_a * steps),
+        f"origin {_text(origin_a)} mm against {_text(origin_b)} mm (LPS)": np.abs(origin_a - origin_b),
+    }
+    largest_mm = {text: float(distances.max()) for text, distances in moved_mm.items()}
+    return next(
+        (text for text, mm in largest_mm.items() if mm > tolerance_mm), max(largest_mm, key=largest_mm.__getitem__)
+    )
 
 
 def _nearest_axes(directions: Array) -> list[tuple[int, int]]:

@@ -15,6 +15,10 @@ SLAB_VOXELS = 2_000_000
 """Voxels brought back at once: bounds memory to about this many floats a class."""
 
 
+LARGEST_DRIFT_VOXELS = 0.25
+"""Axes count as parallel while no voxel strays further from its row on the network's grid (rounded affines do)."""
+
+
 @dataclass(frozen=True)
 class _AxisMap:
     """Where the voxels of one native axis lie on an axis of the network's grid: two neighbours and a weight."""
@@ -44,19 +48,17 @@ def restore_labels(
 
     Returns
     -------
-    uint8 (uint16 above 255 classes) ``native_shape``; voxels outside the network's grid are background.
+    uint8 (uint16 above 256 classes) ``native_shape``; voxels that the network's grid does not touch are background.
 
     Raises
     ------
     GeometryError
-        When the grids are turned against each other by other than quarter turns.
+        When the grids are turned against each other by other than quarter turns, or one of them is sheared.
     """
     dims = len(native_shape)
-    order, scale, shift = _axis_relation(affine, native_affine, dims)
+    order, scale, shift = _axis_relation(affine, native_affine, native_shape)
     logits = logits.permute(0, *(1 + o for o in order))
-    maps = [
-        _axis_map(native_shape[i], logits.shape[1 + i], scale[i], shift[i], logits.device) for i in range(dims)
-    ]
+    maps = [_axis_map(native_shape[i], logits.shape[1 + i], scale[i], shift[i], logits.device) for i in range(dims)]
     dtype = np.uint8 if logits.shape[0] <= 256 else np.uint16
     labels = np.zeros(tuple(native_shape), dtype=dtype)
     per_slice = int(np.prod(native_shape[:-1]))
@@ -67,34 +69,43 @@ def restore_labels(
     return labels
 
 
-def _axis_relation(affine: Affine, native_affine: Affine, dims: int) -> tuple[list[int], list[float], list[float]]:
+def _axis_relation(
+    affine: Affine, native_affine: Affine, native_shape: Sequence[int]
+) -> tuple[list[int], list[float], list[float]]:
     """For each native axis: the network's axis that runs along it, voxels of it per native voxel, and its offset."""
+    dims = len(native_shape)
     matrix = np.linalg.inv(affine) @ native_affine
     linear, offset = matrix[:dims, :dims], matrix[:dims, 3]
     order = [int(np.argmax(np.abs(linear[:, i]))) for i in range(dims)]
     rest = linear.copy()
     for native_axis, axis in enumerate(order):
         rest[axis, native_axis] = 0.0
-    if sorted(order) != list(range(dims)) or np.abs(rest).max() > 1e-3 * np.abs(linear).max():
+    drift_voxels = float((np.abs(rest) @ (np.asarray(native_shape) - 1)).max())
+    if sorted(order) != list(range(dims)) or drift_voxels > LARGEST_DRIFT_VOXELS:
         raise GeometryError(
             "the network's grid is turned against the image's",
             got=np.round(linear, 4).tolist(),
-            expected="axes that are parallel; take rotations out of the bundle's preprocessing",
+            expected="axes that are parallel",
+            next_step="take rotations out of the bundle's preprocessing, or resample a skewed image (gantry tilt)",
         )
     return order, [float(linear[a, i]) for i, a in enumerate(order)], [float(offset[a]) for a in order]
 
 
 def _axis_map(size: int, available: int, scale: float, shift: float, device: torch.device) -> _AxisMap:
-    position = torch.arange(size, dtype=torch.float64, device=device) * scale + shift
-    inside = (position > -0.5 - 1e-6) & (position < available - 0.5 + 1e-6)
+    position = torch.arange(size, dtype=torch.float64) * scale + shift  # on the CPU: not every device has float64
+    # MONAI's Spacing centres the grid of a slightly skewed (rounded) affine, so that it may end before the centre of
+    # the outer voxels: a voxel counts as inside when it touches the network's grid at all.
+    margin = 0.5 + max(0.5 * abs(scale), 0.25) - 1e-6
+    inside = (position > -margin) & (position < available - 1 + margin)
     position = position.clamp(0, available - 1)
     lower = position.floor().long().clamp(max=max(available - 2, 0))
     upper = (lower + 1).clamp(max=available - 1)
-    return _AxisMap(lower, upper, (position - lower).float(), inside)
+    weight = (position - lower).float()
+    return _AxisMap(lower.to(device), upper.to(device), weight.to(device), inside.to(device))
 
 
 def _slab_labels(logits: torch.Tensor, maps: Sequence[_AxisMap], slab: slice) -> torch.Tensor:
-    """Labels of the native slices `slab` of the last axis; the smallest axis product is interpolated first."""
+    """Labels of the native slices `slab` of the last axis, which is interpolated first: the others see few slices."""
     inside = torch.ones((), dtype=torch.bool, device=logits.device)
     for axis in range(len(maps) - 1, -1, -1):
         chosen = slab if axis == len(maps) - 1 else slice(None)

@@ -74,8 +74,9 @@ class Segmenter:
         """Logits ``(C, X, Y[, Z])`` on the network's grid and that grid's affine (4, 4)."""
         image = self.preprocessing(dict(loaded))["image"]
         inputs = image.as_tensor()[None].to(self.device)
+        # Before inference_mode: parameters laid out anew inside it could never be trained again.
+        network = self.network.to(memory_format=channels_last(inputs.ndim - 2))  # type: ignore[call-overload]
         with torch.inference_mode():
-            network = self.network.to(memory_format=channels_last(inputs.ndim - 2))
             return self.inferer(inputs, network)[0], np.asarray(image.affine.cpu(), dtype=np.float64)
 
 
@@ -84,4 +85,5 @@ def _native_image(loaded: Any, source: Path) -> Image:
     affine = np.asarray(loaded.affine.cpu(), dtype=np.float64)
     known = bool(meta.get("spacing_known", True))
     modality = str(meta.get("modality") or "") or None
-    return Image(loaded.as_tensor().numpy(), affine, source, modality, known)
+    # A copy: some of MONAI's transforms write into the array they are given.
+    return Image(loaded.as_tensor().numpy().copy(), affine, source, modality, known)

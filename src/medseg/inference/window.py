@@ -43,12 +43,12 @@ class SlidingWindow(SlidingWindowInferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Logits ``(B, C, X, Y[, Z])`` in float32 for inputs ``(B, 1, X, Y[, Z])``."""
+        """Float32 logits ``(B, K, X, Y[, Z])`` for inputs ``(B, C, X, Y[, Z])``; the rest goes to `network`."""
         layout = channels_last(inputs.ndim - 2)
 
-        def predictor(windows: torch.Tensor) -> torch.Tensor:
+        def predictor(windows: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:
             with autocast(self.precision, windows.device):
-                return network(windows.contiguous(memory_format=layout)).float()
+                return network(windows.contiguous(memory_format=layout), *more, **named).float()
 
         plain = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
         logits: torch.Tensor = super().__call__(plain, predictor, *args, **kwargs)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.case import Affine, LabelArray
+from medseg.errors import BundleError
 from medseg.geometry import voxel_volume_ml
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -28,6 +29,11 @@ class KeepLargestComponents:
         (6 and 4).
     minimum_ml
         Components smaller than this are dropped also when they are among the largest (volumes only).
+
+    Raises
+    ------
+    BundleError
+        A label that is background or no integer, a count below 1, a negative volume, or a volume for a picture.
     """
 
     def __init__(
@@ -35,13 +41,24 @@ class KeepLargestComponents:
     ) -> None:
         self.labels, self.count, self.minimum_ml = tuple(labels), count, minimum_ml
         self.full_connectivity = full_connectivity
+        wrong = [value for value in self.labels if not isinstance(value, int) or value < 1]
+        if wrong or not self.labels:
+            raise BundleError("KeepLargestComponents: no labels", got=wrong or "none", expected="integers from 1 up")
+        if count < 1 or minimum_ml < 0:
+            raise BundleError(
+                "KeepLargestComponents: nothing can be kept so",
+                got=f"count {count}, minimum_ml {minimum_ml}",
+                expected="count from 1 up, minimum_ml from 0 up",
+            )
 
     def __call__(self, labels: LabelArray, affine: Affine) -> LabelArray:
         """The cleaned copy of a label map ``(X, Y[, Z])`` whose grid has `affine`."""
         from scipy import ndimage
 
         cleaned = labels.copy()
-        minimum_voxels = self.minimum_ml / voxel_volume_ml(affine) if labels.ndim == 3 else 0.0
+        if self.minimum_ml and labels.ndim != 3:
+            raise BundleError("KeepLargestComponents: a picture has no volume", got=f"minimum_ml {self.minimum_ml}")
+        minimum_voxels = self.minimum_ml / voxel_volume_ml(affine) if self.minimum_ml else 0.0
         boxes = ndimage.find_objects(labels, max_label=max(self.labels))
         for value in self.labels:
             box = boxes[value - 1]

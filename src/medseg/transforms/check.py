@@ -33,26 +33,28 @@ class CheckCased(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         if self.label_key in data:
             image, label = data[self.image_key], data[self.label_key]
-            self._check_grid(image, label)
-            self._check_values(label)
+            case = f"case {data['id']}: " if "id" in data else ""
+            self._check_grid(image, label, case)
+            self._check_values(label, case)
         return dict(data)
 
-    def _check_grid(self, image: Any, label: Any) -> None:
+    def _check_grid(self, image: Any, label: Any, case: str) -> None:
         difference = grid_difference(_placed(image), _placed(label), spatial_dims=image.ndim - 1)
         if difference is not None:
             raise GeometryError(
-                f"{_file(label)}: the mask lies on another grid than {_file(image)}",
+                f"{case}{_file(label)}: the mask lies on another grid than {_file(image)}",
                 got=f"{difference} (image against mask)",
                 expected="the same size, spacing, direction and origin",
                 next_step="resample the mask onto the image's grid before training",
             )
 
-    def _check_values(self, label: Any) -> None:
-        values = np.unique(label.numpy())
-        unknown = np.setdiff1d(values, self.labels)
+    def _check_values(self, label: Any, case: str) -> None:
+        values = label.numpy()
+        # A dozen comparisons, not a sort: a whole CT takes tenths of a second instead of many.
+        unknown = np.unique(values[np.isin(values, self.labels, invert=True)])
         if unknown.size:
             raise LabelError(
-                f"{_file(label)}: the mask holds values that are no labels of the bundle",
+                f"{case}{_file(label)}: the mask holds values that are no labels of the bundle",
                 got=", ".join(f"{v:g}" for v in unknown[:10]),
                 expected=", ".join(str(v) for v in self.labels),
             )

@@ -33,8 +33,20 @@ def load_weights(network: torch.nn.Module, *, path: str, device: torch.device | 
     return network.to(device)
 
 
-def start_weights(
-    network: torch.nn.Module, *, path: str | None, device: torch.device | str = "cpu"
-) -> torch.nn.Module:
-    """The network that training starts from: as it was initialised, or with the state dict of `path` in it."""
-    return network.to(device) if path is None else load_weights(network, path=path, device=device)
+def start_weights(network: torch.nn.Module, *, path: str | None, device: torch.device | str = "cpu") -> torch.nn.Module:
+    """The network that training starts from, on `device`, in the memory layout in which convolutions are fastest.
+
+    Parameters
+    ----------
+    network
+        As it was initialised.
+    path
+        File with a state dict to start from; None keeps the initialisation.
+    device
+        Where it will be trained.
+    """
+    if path is not None:
+        load_weights(network, path=path)
+    kernel_axes = max((parameter.ndim for parameter in network.parameters()), default=0)
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return network.to(device=device, memory_format=layouts.get(kernel_axes, torch.preserve_format))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,3 +51,11 @@ def set_up_logging(*, quiet: bool, debug: bool) -> None:
     )
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("medseg").setLevel(ours)
+    if not debug:
+        _silence_what_does_not_concern()
+
+
+def _silence_what_does_not_concern() -> None:
+    """MONAI says at import, twice, that a DICOM decoder for GPUs is missing: our reader never uses that one."""
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader", category=UserWarning)

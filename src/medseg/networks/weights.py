@@ -49,4 +49,5 @@ def start_weights(network: torch.nn.Module, *, path: str | None, device: torch.d
         load_weights(network, path=path)
     kernel_axes = max((parameter.ndim for parameter in network.parameters()), default=0)
     layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
-    return network.to(device=device, memory_format=layouts.get(kernel_axes, torch.preserve_format))
+    layout = layouts.get(kernel_axes, torch.preserve_format)
+    return network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medseg.bundle.describe import describe_bundle
-    from medseg.bundle.load import bundle_errors, open_workflow
+    from medseg.bundle.load import open_workflow, run_workflow
     from medseg.bundle.locate import BundleInfo, find_bundle, list_bundles
     from medseg.bundle.metadata import Metadata, check_metadata, read_metadata
     from medseg.bundle.run import open_run, root
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BundleInfo",
     "Metadata",
-    "bundle_errors",
     "check_metadata",
     "describe_bundle",
     "find_bundle",
@@ -27,12 +26,12 @@ __all__ = [
     "open_workflow",
     "read_metadata",
     "root",
+    "run_workflow",
 ]
 
 _ROOMS = {
     "BundleInfo": "locate",
     "Metadata": "metadata",
-    "bundle_errors": "load",
     "check_metadata": "metadata",
     "describe_bundle": "describe",
     "find_bundle": "locate",
@@ -41,6 +40,7 @@ _ROOMS = {
     "open_workflow": "load",
     "read_metadata": "metadata",
     "root": "run",
+    "run_workflow": "load",
 }
 
 

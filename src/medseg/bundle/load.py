@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def open_workflow(
     Raises
     ------
     BundleError
-        A file is missing, or an override names an id that the configuration does not have.
+        A file is missing, or an overlay or override names an id that the configuration does not have.
     """
     from monai.bundle import ConfigWorkflow
 
@@ -47,7 +48,7 @@ def open_workflow(
     for file in files:
         if not file.is_file():
             raise BundleError(f"bundle {bundle}: {file.name} is missing", expected=f"a file {file}")
-    with _quiet():
+    with _quiet_libraries(), _readable(bundle, overlays, purpose):
         workflow = ConfigWorkflow(
             config_file=[str(file) for file in files],
             meta_file=str(configs / "metadata.json"),
@@ -62,8 +63,23 @@ def open_workflow(
     return workflow
 
 
+def run_workflow(workflow: Any, bundle: Path) -> None:
+    """Initialise, run and finalise a workflow of `open_workflow`.
+
+    Raises
+    ------
+    MedsegError
+        Whatever of ours stopped it, freed from MONAI's wrappings; a configuration that MONAI cannot instantiate
+        becomes a BundleError that names the bundle and the root cause.
+    """
+    with _bundle_errors(bundle), _quiet_libraries():
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+
+
 @contextmanager
-def bundle_errors(bundle: Path) -> Iterator[None]:
+def _bundle_errors(bundle: Path) -> Iterator[None]:
     """Turn what MONAI raises for a broken configuration into a BundleError that names the bundle and the root cause."""
     try:
         yield
@@ -81,12 +97,56 @@ def bundle_errors(bundle: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Silence by name what MONAI and ignite say that no user can act on.
+
+    - LoadImage makes one of each of MONAI's readers beside ours, and its nvImageCodec reader warns that it lacks CUDA
+      packages which we never use.
+    - MONAI warns that logging is not configured from a file; that is what we ask for: the command has set it up.
+    - ignite logs an exception twice before raising it; it is told once, by whoever catches it.
+    """
+    quiet = {
+        "monai.data.nvimgcodec_pydicom_plugin": logging.ERROR,
+        "monai.bundle.workflows": logging.ERROR,
+        "ignite.engine.engine": logging.CRITICAL,
+    }
+    if logging.getLogger().isEnabledFor(logging.INFO):  # who asked for a full log gets it
+        quiet = {}
+    before = {name: logging.getLogger(name).level for name in quiet}
+    for name, level in quiet.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "NvImgCodecPydicomReader: nvImageCodec decoder plugin", UserWarning)
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _readable(bundle: Path, overlays: Sequence[str], purpose: Purpose) -> Iterator[None]:
+    """MONAI merges an id such as `train::loss` only into what is there, and fails with a bare KeyError."""
+    try:
+        yield
+    except KeyError as error:
+        raise BundleError(
+            f"bundle {bundle.name}: overlay {', '.join(overlays)} names an id that {purpose}.yaml does not have",
+            got=str(error.args[0]).removeprefix("query key: "),
+        ) from error
+
+
 def _overlay(configs: Path, name: str) -> Path:
     file = configs / f"{name}.yaml"
     if not file.is_file() or file.parent != configs:
         ours = {"common", "train", "evaluate", "inference"}
         known = sorted(path.stem for path in configs.glob("*.yaml") if path.stem not in ours)
-        raise BundleError(f"bundle {configs.parent.name}: unknown overlay", got=name, expected=", ".join(known))
+        raise BundleError(
+            f"bundle {configs.parent.name}: unknown overlay",
+            got=name,
+            expected=", ".join(known) or "none: this bundle has no overlays, in a run's folder they are merged already",
+        )
     return file
 
 
@@ -96,15 +156,3 @@ def _unknown(name: str, parser: Any) -> BundleError:
     close = difflib.get_close_matches(top, known, n=1)
     hint = f"did you mean {close[0]}?" if close and top not in known else None
     return BundleError(f"the configuration has no {name}", expected=f"one of {', '.join(known)}", next_step=hint)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MONAI warns that logging is not configured from a file; that is what we ask for: the command has set it up."""
-    logger = logging.getLogger("monai.bundle.workflows")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

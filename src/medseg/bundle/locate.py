@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class BundleInfo:
     path: Path
 
 
-def find_bundle(name_or_path: str | Path) -> Path:
+def find_bundle(name_or_path: str | os.PathLike[str]) -> Path:
     """The folder of the bundle that a user names: a bundle's folder, or the name of one that ships.
 
     Raises

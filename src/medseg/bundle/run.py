@@ -7,8 +7,10 @@ that is evaluating it. `python -m monai.bundle run training` and `medseg train` 
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from medseg.datasets import copy_datalist
 from medseg.errors import BundleError, OutputError
 
 WORKFLOW_FILES = ("evaluate.yaml", "inference.yaml")
+_WRITTEN = ("configs", "docs", "models", "tensorboard", "LICENSE", "datalist.json", "run.json")
 _RUN_VALUES = {
     "run_dir": "@bundle_root",
     "datalist": "$@bundle_root + '/datalist.json'",
@@ -39,32 +42,65 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
     Raises
     ------
     BundleError
-        `run_dir` already holds weights or checkpoints and `resume` is False.
+        `run_dir` holds anything that would be lost: weights or checkpoints unless `resume`, another bundle, files that
+        no run wrote. Or `resume`, and it holds no checkpoint, or one of another network.
+    DataError
+        The datalist cannot be used.
     OutputError
         `run_dir` cannot be written.
     """
     workflow = _running_workflow()
     source, target = workflow.config_root_path.resolve(), Path(run_dir).resolve()
-    _refuse_overwriting(target, resume=resume)
+    if resume:
+        _refuse_other_run(workflow, target)
+    else:
+        _refuse_overwriting(target)
     try:
+        if Path(datalist).resolve() != target / "datalist.json":
+            copy_datalist(datalist, target / "datalist.json")
         for name in ("configs", "docs", "models"):
             (target / name).mkdir(parents=True, exist_ok=True)
         _write_configs(workflow, source, target / "configs")
         _write_readme(source.parent, target)
-        if Path(datalist).resolve() != target / "datalist.json":
-            copy_datalist(datalist, target / "datalist.json")
     except OSError as error:
         raise OutputError(f"{target}: the run's folder cannot be written", got=str(error)) from error
 
 
-def _refuse_overwriting(target: Path, *, resume: bool) -> None:
-    found = sorted(path.name for path in (target / "models").glob("*.pt"))
-    if found and not resume:
+def _refuse_overwriting(target: Path) -> None:
+    weights = sorted(f"models/{path.name}" for path in (target / "models").glob("*.pt"))
+    found = weights or [name for name in _WRITTEN if (target / name).exists() and not _is_run(target)]
+    if found:
         raise BundleError(
-            f"{target}: the folder already holds trained weights ({', '.join(found)})",
+            f"{target}: the folder already holds {', '.join(found)}",
             expected="a new folder, so that nothing is lost",
-            next_step="give another run folder, or continue this run with --resume",
+            next_step="name another folder" + (", or continue this run with --resume" if _is_run(target) else ""),
         )
+
+
+def _refuse_other_run(workflow: Any, target: Path) -> None:
+    if not (_is_run(target) and (target / "models" / "last.pt").is_file()):
+        raise BundleError(
+            f"{target}: no run to resume", expected="models/last.pt of a run", next_step="leave out --resume"
+        )
+    metadata = json.loads((target / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    before = _read(target / "configs" / "common.yaml") | {"_meta_": metadata}
+    now = workflow.parser.config
+    if _network(before) != _network(now):
+        raise BundleError(
+            f"{target}: the run was started with another network or other labels",
+            got=now["network_def"],
+            expected=before["network_def"],
+            next_step=f"resume it with its own settings: medseg train {target} -o {target} --resume --datalist ...",
+        )
+
+
+def _network(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    return _plain(config["network_def"]), config["_meta_"].get("network_data_format", {}).get("outputs")
+
+
+def _is_run(folder: Path) -> bool:
+    common = folder / "configs" / "common.yaml"
+    return common.is_file() and _read(common).get("run_dir") == _RUN_VALUES["run_dir"]
 
 
 def _write_configs(workflow: Any, source: Path, configs: Path) -> None:
@@ -98,7 +134,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(config: dict[str, Any], path: Path) -> None:
-    path.write_text(yaml.safe_dump(config, sort_keys=False, width=120), encoding="utf-8")
+    path.write_text(yaml.safe_dump(_plain(config), sort_keys=False, width=120), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Overrides from Python or from fire may hold tuples and paths, which plain YAML does not know."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _running_workflow() -> Any:

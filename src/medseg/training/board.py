@@ -32,7 +32,7 @@ class Board:
         self.folder, self.evaluator, self.pictures = Path(run_dir) / "tensorboard", evaluator, pictures
         self._writer: Any = None
         self._losses: list[torch.Tensor] = []
-        self._epoch_start = 0.0
+        self._epoch_start, self._learning_rate = 0.0, 0.0
 
     def attach(self, engine: Any) -> None:
         engine.add_event_handler(Events.STARTED, self._open)
@@ -49,6 +49,7 @@ class Board:
 
     def _begin(self, engine: Any) -> None:
         self._losses, self._epoch_start = [], time.perf_counter()
+        self._learning_rate = engine.optimizer.param_groups[0]["lr"]  # the schedule changes it before `_scalars`
 
     def _collect(self, engine: Any) -> None:
         self._losses.append(engine.state.output["loss"])
@@ -56,7 +57,7 @@ class Board:
     def _scalars(self, engine: Any) -> None:
         epoch = engine.state.epoch
         self._writer.add_scalar("train/loss", float(torch.stack(self._losses).mean()), epoch)
-        self._writer.add_scalar("train/learning_rate", engine.optimizer.param_groups[0]["lr"], epoch)
+        self._writer.add_scalar("train/learning_rate", self._learning_rate, epoch)
         self._writer.add_scalar("train/epoch_seconds", time.perf_counter() - self._epoch_start, epoch)
         if self.evaluator.state.epoch == epoch:
             for name, value in self.evaluator.state.metrics.items():

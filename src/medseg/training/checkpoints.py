@@ -10,16 +10,20 @@ from typing import Any
 import torch
 from ignite.engine import Events
 
-from medseg.errors import TrainingError
+from medseg.errors import BundleError
 from medseg.files import atomic_write
 
 logger = logging.getLogger(__name__)
+
+_PARTS = ("network", "evaluated", "optimizer", "scheduler")
+_REST = ("epoch", "best_metric", "best_metric_epoch", "torch_random_state")
 
 
 class Checkpoints:
     """Handler of the trainer: saves after each epoch, and restores a run so that it continues the same curve.
 
-    Attach it behind the validation handler and the schedule, so that what it saves has them in it.
+    Attach it behind the validation handler, the schedule and the records of the epoch: what it saves has them in it,
+    and an epoch without a checkpoint is run and recorded again.
 
     Parameters
     ----------
@@ -47,51 +51,75 @@ class Checkpoints:
     ) -> None:
         self.folder = Path(run_dir) / "models"
         self.evaluated, self.evaluator = evaluated, evaluator
-        self.parts = {"network": network, "evaluated": evaluated, "optimizer": optimizer, "scheduler": scheduler}
+        self.parts = dict(zip(_PARTS, (network, evaluated, optimizer, scheduler), strict=True))
 
     def attach(self, engine: Any) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def save(self, engine: Any) -> None:
         """Write models/last.pt, and models/model.pt when this epoch is the best so far."""
-        epoch = engine.state.epoch
-        if self.evaluator.state.best_metric_epoch == epoch:
+        validation = self.evaluator.state
+        if validation.best_metric_epoch == engine.state.epoch:
             _save(self.evaluated.state_dict(), self.folder / "model.pt")
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
-        state["epoch"] = epoch
-        state["best_metric"] = float(self.evaluator.state.best_metric)
-        state["best_metric_epoch"] = int(self.evaluator.state.best_metric_epoch)
-        state["torch_random_state"] = torch.get_rng_state()
+        state["epoch"], state["epochs"] = engine.state.epoch, engine.state.max_epochs
+        state["best_metric"] = float(validation.best_metric)
+        state["best_metric_epoch"] = int(validation.best_metric_epoch)
+        state["torch_random_state"] = torch.get_rng_state()  # dropout; data are drawn from (seed, epoch, case) alone
+        if torch.cuda.is_available():
+            state["cuda_random_state"] = torch.cuda.get_rng_state()
         _save(state, self.folder / "last.pt")
+
+    def finish(self, engine: Any) -> None:
+        """A run that ended before its first validation ships its last weights, so that it is a complete bundle."""
+        if self.evaluator.state.best_metric_epoch < 1:
+            logger.warning("the run was never validated (validate_every): models/model.pt are its last weights")
+            _save(self.evaluated.state_dict(), self.folder / "model.pt")
 
     def restore(self, engine: Any, *, resume: bool) -> None:
         """Put the run back where models/last.pt left it; nothing happens unless `resume`.
 
+        The schedule goes on as it was started: a changed number of epochs does not change its shape.
+
         Raises
         ------
-        TrainingError
-            No checkpoint, an unreadable one, or one of another network.
+        BundleError
+            No checkpoint, an unreadable one, one of another network, or one of a run that is finished.
         """
         if not resume:
             return
         state = _load(self.folder / "last.pt")
+        self._refuse_finished(state, engine)
         for name, part in self.parts.items():
             try:
                 part.load_state_dict(state[name])
             except (RuntimeError, KeyError, ValueError) as error:
-                raise TrainingError(
+                raise BundleError(
                     f"{self.folder / 'last.pt'}: the checkpoint does not fit the {name} of this run",
                     got=str(error).splitlines()[0],
                     next_step="resume with the settings that the run was started with",
                 ) from error
-        epoch_length = engine.state.epoch_length
-        engine.load_state_dict(
-            {"epoch": state["epoch"], "max_epochs": engine.state.max_epochs, "epoch_length": epoch_length}
-        )
+        length, epochs = engine.state.epoch_length, engine.state.max_epochs
+        engine.load_state_dict({"epoch": state["epoch"], "max_epochs": epochs, "epoch_length": length})
         self.evaluator.state.best_metric = state["best_metric"]
         self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
         torch.set_rng_state(state["torch_random_state"])
-        logger.info("resumed after epoch %d of %d", state["epoch"], engine.state.max_epochs)
+        if "cuda_random_state" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda_random_state"])
+        logger.info("resumed after epoch %d of %d", state["epoch"], epochs)
+
+    def _refuse_finished(self, state: Mapping[str, Any], engine: Any) -> None:
+        epoch, epochs = state["epoch"], engine.state.max_epochs
+        if epoch >= epochs:
+            raise BundleError(
+                f"{self.folder / 'last.pt'}: the run is finished, there is nothing to resume",
+                got=f"epoch {epoch} of {epochs}",
+                next_step="for more, give a larger number of epochs: epochs=...",
+            )
+        if (started := state.get("epochs", epochs)) != epochs:
+            text = "started for %d epochs, resumed for %d: the learning rate's schedule stays as it was started"
+            logger.warning(text, started, epochs)
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
@@ -102,9 +130,12 @@ def _save(state: Mapping[str, Any], path: Path) -> None:
 
 def _load(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise TrainingError(f"{path}: no checkpoint to resume from", next_step="start the run without --resume")
+        raise BundleError(f"{path}: no checkpoint to resume from", next_step="start the run without --resume")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        missing = [name for name in (*_PARTS, *_REST) if name not in state]
     except Exception as error:
-        raise TrainingError(f"{path}: the checkpoint cannot be read", got=str(error).splitlines()[0]) from error
+        raise BundleError(f"{path}: the checkpoint cannot be read", got=str(error).splitlines()[0]) from error
+    if missing:
+        raise BundleError(f"{path}: no checkpoint of a run", got=f"a file without {', '.join(missing)}")
     return state

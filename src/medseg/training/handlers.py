@@ -7,7 +7,7 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,18 @@ from medseg.errors import TrainingError
 from medseg.files import atomic_write
 
 logger = logging.getLogger(__name__)
+
+
+def _on_exception(engine: Any, handler: Callable[[Any, BaseException], None]) -> None:
+    """Call `handler` when the run fails. ignite drops an exception that has handlers, so the last one raises it."""
+    if engine.has_event_handler(_reraise, Events.EXCEPTION_RAISED):
+        engine.remove_event_handler(_reraise, Events.EXCEPTION_RAISED)
+    engine.add_event_handler(Events.EXCEPTION_RAISED, handler)
+    engine.add_event_handler(Events.EXCEPTION_RAISED, _reraise)
+
+
+def _reraise(engine: Any, error: BaseException) -> None:
+    raise error
 
 
 class FiniteLoss:
@@ -76,13 +88,13 @@ class Schedule:
 
 
 class EarlyStop:
-    """End the run when validation has not improved for `patience` epochs; holds no state of its own to resume."""
+    """End the run when validation has not improved for `patience` epochs; a resumed run too."""
 
     def __init__(self, *, patience: int, evaluator: Any) -> None:
         self.patience, self.evaluator = patience, evaluator
 
     def attach(self, engine: Any) -> None:
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
+        engine.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, self._check)
 
     def _check(self, engine: Any) -> None:
         best = self.evaluator.state.best_metric_epoch
@@ -99,13 +111,14 @@ class Progress:
     def __init__(self, *, evaluator: Any) -> None:
         self.evaluator = evaluator
         self._bar: Any = None
-        self._loss = 0.0
+        self._losses: list[torch.Tensor] = []
 
     def attach(self, engine: Any) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
-        engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+        _on_exception(engine, self._close)
 
     def _start(self, engine: Any) -> None:
         from tqdm import tqdm
@@ -116,10 +129,12 @@ class Progress:
 
     def _advance(self, engine: Any) -> None:
         self._bar.update(1)
+        self._losses.append(engine.state.output["loss"])
 
     def _epoch(self, engine: Any) -> None:
         state, validation = engine.state, self.evaluator.state
-        loss = float(state.output["loss"])
+        loss = float(torch.stack(self._losses).mean())
+        self._losses.clear()
         score = validation.metrics.get(validation.key_metric_name, float("nan"))
         self._bar.set_postfix(epoch=state.epoch, loss=f"{loss:.4f}", dice=f"{score:.4f}")
         if self._bar.disable:
@@ -128,11 +143,9 @@ class Progress:
             text = "epoch %d/%d loss %.4f validation Dice %.4f (best %s) %.1f s"
             logger.info(text, state.epoch, state.max_epochs, loss, score, best, seconds)
 
-    def _close(self, engine: Any, *exception: BaseException) -> None:
+    def _close(self, engine: Any, *_: BaseException) -> None:
         if self._bar is not None:
             self._bar.close()
-        for error in exception:
-            raise error
 
 
 class RunRecord:
@@ -158,6 +171,7 @@ class RunRecord:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write, status="running")
         engine.add_event_handler(Events.COMPLETED, self._write, status="done")
+        _on_exception(engine, self._stopped)
 
     def _start(self, engine: Any) -> None:
         self._started = time.monotonic()
@@ -165,10 +179,14 @@ class RunRecord:
             self._before = float(json.loads(self.path.read_text(encoding="utf-8"))["training_seconds"])
         self._write(engine, status="running")
 
-    def _write(self, engine: Any, status: str) -> None:
+    def _stopped(self, engine: Any, error: BaseException) -> None:
+        self._write(engine, status="stopped", reason=f"{type(error).__name__}: {error}")
+
+    def _write(self, engine: Any, status: str, reason: str | None = None) -> None:
         validation = self.evaluator.state
         record = {
             "status": status,
+            "reason": reason,
             "settings": self.settings,
             "epoch": engine.state.epoch,
             "epochs": engine.state.max_epochs,

@@ -64,15 +64,11 @@ def _run_cases(
     overrides: Mapping[str, Any],
 ) -> Report:
     from medseg.bundle import find_bundle
-    from medseg.bundle.load import bundle_errors, open_workflow
+    from medseg.bundle.load import open_workflow, run_workflow
 
     folder = find_bundle(bundle)
     settings = {**overrides, "output_dir": str(Path(output_dir).resolve())}
     workflow = open_workflow(folder, purpose, overlays=overlays, overrides=settings)
-    with bundle_errors(folder):
-        workflow.initialize()
-        workflow.run()
-        cases = workflow.parser.get_parsed_content("cases")
-        workflow.finalize()
-    report: Report = cases.report
+    run_workflow(workflow, folder)
+    report: Report = workflow.parser.get_parsed_content("cases").report
     return report

@@ -40,13 +40,10 @@ def train(
         As their names say; the folder then holds the last good checkpoint.
     """
     from medseg.bundle import find_bundle
-    from medseg.bundle.load import bundle_errors, open_workflow
+    from medseg.bundle.load import open_workflow, run_workflow
 
     folder, run = find_bundle(bundle), Path(run_dir).resolve()
     settings = {"datalist": str(Path(datalist).resolve()), "run_dir": str(run), "resume": resume}
     workflow = open_workflow(folder, "train", overlays=overlays, overrides={**(overrides or {}), **settings})
-    with bundle_errors(folder):
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+    run_workflow(workflow, folder)
     return run

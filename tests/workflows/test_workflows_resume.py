@@ -1,0 +1,156 @@
+"""One seed, one result: repeated with other workers, interrupted and resumed, through MONAI's own runner."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from medseg.bundle import find_bundle
+from medseg.errors import BundleError
+from medseg.workflows import train
+
+
+def checkpoint(run: Path, name: str = "last") -> dict[str, Any]:
+    return torch.load(run / "models" / f"{name}.pt", weights_only=True)
+
+
+def difference(one: Any, other: Any, at: str = "") -> list[str]:
+    """Where two nested states are not equal bit for bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        return [place for key in one for place in difference(one[key], other[key], f"{at}/{key}")]
+    if isinstance(one, list):
+        return [
+            place for i, pair in enumerate(zip(one, other, strict=True)) for place in difference(*pair, f"{at}/{i}")
+        ]
+    same = torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    return [] if same else [at]
+
+
+def curve(run: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if tag != "train/epoch_seconds"]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def test_a_run_that_was_interrupted_and_resumed_is_the_run_that_was_not(run: Path, resumed_run: Path) -> None:
+    assert difference(checkpoint(run), checkpoint(resumed_run)) == []
+    assert difference(checkpoint(run, "model"), checkpoint(resumed_run, "model")) == []
+
+
+def test_a_resumed_run_continues_its_curve_without_a_step_twice(run: Path, resumed_run: Path) -> None:
+    assert curve(resumed_run) == curve(run)
+    assert [step for step, _ in curve(run)["train/loss"]] == [1, 2, 3, 4]
+
+
+def test_the_cosine_schedule_of_a_resumed_run_still_spans_all_its_epochs(resumed_run: Path) -> None:
+    rates = [value for _, value in curve(resumed_run)["train/learning_rate"]]
+    assert rates == pytest.approx([1e-3 * (1 + math.cos(math.pi * done / 4)) / 2 for done in range(4)], rel=1e-5)
+
+
+def test_run_json_says_how_far_and_how_well(run: Path, resumed_run: Path) -> None:
+    for folder in (run, resumed_run):
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        assert (record["status"], record["reason"], record["epoch"], record["epochs"]) == ("done", None, 4, 4)
+        assert record["best_validation_dice"] == pytest.approx(checkpoint(folder)["best_metric"])
+        assert record["settings"]["bundle"] == "mr_hippocampus"
+
+
+def test_two_worker_processes_give_the_same_weights_as_none(
+    run: Path, volumes: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    other = train("mr_hippocampus", datalist=volumes, run_dir=tmp_path / "run", overrides={**tiny, "workers": 2})
+    assert difference(checkpoint(run), checkpoint(other)) == []
+
+
+BLOCKED = """
+import runpy, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("SimpleITK", "pydicom"):
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocker())
+sys.argv[0] = "monai.bundle"
+runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+"""
+
+
+def monai_words(overrides: dict[str, Any]) -> list[str]:
+    return [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
+
+
+def test_monais_own_runner_makes_the_same_run_without_simpleitk_and_pydicom(
+    run: Path, volumes: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    configs = find_bundle("mr_hippocampus") / "configs"
+    files = [str(configs / name) for name in ("common.yaml", "train.yaml")]
+    words = ["run", "training", "--meta_file", str(configs / "metadata.json"), "--config_file", str(files)]
+    words += monai_words({**tiny, "datalist": volumes, "run_dir": tmp_path / "run"})
+    words += ["--logging_file", str(configs / "logging.conf")]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, *words], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert difference(checkpoint(run), checkpoint(tmp_path / "run")) == []
+    for file in ("configs/common.yaml", "configs/train.yaml", "configs/evaluate.yaml", "docs/README.md", "LICENSE"):
+        assert (run / file).read_text(encoding="utf-8") == (tmp_path / "run" / file).read_text(encoding="utf-8"), file
+    assert {path.relative_to(run) for path in run.glob("*")} == {
+        path.relative_to(tmp_path / "run") for path in (tmp_path / "run").glob("*")
+    }
+
+
+def test_a_finished_run_is_not_resumed_from_its_beginning(run: Path) -> None:
+    before = checkpoint(run)
+    with pytest.raises(BundleError, match=r"the run is finished.*got epoch 4 of 4"):
+        train(run, datalist=run / "datalist.json", run_dir=run, resume=True)
+    assert difference(checkpoint(run), before) == []
+
+
+def test_resuming_for_more_epochs_says_that_the_schedule_stays(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    longer = tmp_path / "longer"
+    shutil.copytree(run, longer)
+    with caplog.at_level(logging.INFO, "medseg"):
+        train(longer, datalist=run / "datalist.json", run_dir=longer, resume=True, overrides={"epochs": 5})
+    assert "started for 4 epochs, resumed for 5: the learning rate's schedule stays as it was started" in caplog.text
+    assert checkpoint(longer)["epoch"] == 5
+    assert [step for step, _ in curve(longer)["train/loss"]] == [1, 2, 3, 4, 5]
+
+
+def test_resume_needs_a_run(volumes: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no run to resume"):
+        train("mr_hippocampus", datalist=volumes, run_dir=tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_resumed_with_another_network(run: Path, volumes: Path) -> None:
+    configs = {path: path.read_bytes() for path in (run / "configs").iterdir()}
+    with pytest.raises(BundleError, match="started with another network"):
+        train("mr_hippocampus", datalist=volumes, run_dir=run, resume=True)
+    assert {path: path.read_bytes() for path in (run / "configs").iterdir()} == configs
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"half a file", "the checkpoint cannot be read"), (None, "no checkpoint of a run; got a file without network")],
+    ids=["damaged", "weights only"],
+)
+def test_a_file_that_is_no_checkpoint_is_named(run: Path, tmp_path: Path, content: bytes | None, message: str) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(run, broken)
+    (broken / "models" / "last.pt").write_bytes(content or (run / "models" / "model.pt").read_bytes())
+    with pytest.raises(BundleError, match=f"last.pt: {message}"):
+        train(broken, datalist=run / "datalist.json", run_dir=broken, resume=True)

@@ -18,6 +18,7 @@ from medseg.workflows import train
 TINY: Mapping[str, Any] = {
     "window": [16, 16, 16],
     "network_def::filters": [4, 8, 8, 8],
+    "network_def::dropout": 0.1,
     "precision": "fp32",
     "epochs": 4,
     "validate_every": 1,

@@ -39,7 +39,8 @@ def open_workflow(
     Raises
     ------
     BundleError
-        A file is missing, or an overlay or override names an id that the configuration does not have.
+        A file is missing, or an overlay or override names an id that the configuration does not have (further
+        arguments of a component with a `_target_` can be given).
     """
     from monai.bundle import ConfigWorkflow
 
@@ -56,7 +57,7 @@ def open_workflow(
             run_id=_RUN_IDS[purpose],
         )
     for name, value in (overrides or {}).items():
-        if name not in workflow.parser:
+        if name not in workflow.parser and not _is_argument(name, workflow.parser):
             raise _unknown(name, workflow.parser)
         workflow.parser[name] = value
     workflow.parser["bundle_root"] = str(bundle.resolve())
@@ -93,7 +94,7 @@ def _bundle_errors(bundle: Path) -> Iterator[None]:
         while root.__cause__ is not None:
             root = root.__cause__
         raise BundleError(
-            f"bundle {bundle}: {str(error).splitlines()[0].split('.')[0]}", got=f"{type(root).__name__}: {root}"
+            f"bundle {bundle}: {str(error).partition(' with keywords')[0]}", got=f"{type(root).__name__}: {root}"
         ) from error
 
 
@@ -148,6 +149,13 @@ def _overlay(configs: Path, name: str) -> Path:
             expected=", ".join(known) or "none: this bundle has no overlays, in a run's folder they are merged already",
         )
     return file
+
+
+def _is_argument(name: str, parser: Any) -> bool:
+    """True for a further argument of a component that is there: `network_def::dropout`; its class checks the name."""
+    parent = name.replace("#", "::").rpartition("::")[0]
+    component = parser.get(parent) if parent else None
+    return isinstance(component, dict) and "_target_" in component
 
 
 def _unknown(name: str, parser: Any) -> BundleError:

@@ -65,8 +65,7 @@ class Board:
         self._writer.flush()
 
     def _picture(self, evaluator: Any) -> None:
-        index = evaluator.state.iteration - (evaluator.state.epoch - 1) * evaluator.state.epoch_length
-        if self._writer is None or not 1 <= index <= self.pictures:
+        if self._writer is None or evaluator.state.iteration > self.pictures:  # counted anew at each validation
             return
         output, case = evaluator.state.output, evaluator.state.batch["id"][0]
         image, truth = output["image"][0, 0].float().cpu().numpy(), output["label"][0, 0].cpu().numpy().astype(int)

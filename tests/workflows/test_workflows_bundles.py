@@ -1,0 +1,101 @@
+"""Every bundle that ships trains, evaluates and predicts within seconds with its smoke overlay, on any data set."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medseg.bundle import find_bundle, read_metadata
+from medseg.datasets import load_datalist, prepare
+from medseg.intake import read_image, read_label
+from medseg.outputs import Report
+from medseg.workflows import evaluate, predict, train
+
+LIMIT_SECONDS = 15  # of one core, so that a busy machine does not fail the tests
+TINY_DATA = {
+    "ct_lung": "coarse_volumes",
+    "ct_sarcoma": "coarse_volumes",
+    "cxr_heart_lung": "pictures",
+    "mr_hippocampus": "volumes",
+}
+REAL_DATA = {
+    "ct_sarcoma": ("pairs", "sarcoma_ct_mr/CT"),
+    "cxr_heart_lung": ("montgomery", "cxr_wingspan"),
+    "mr_hippocampus": ("decathlon", "hippocampus"),
+}
+
+
+def smoke(name: str, datalist: Path, folder: Path, seconds: dict[str, float]) -> tuple[Path, Report, Report]:
+    """Train, evaluate and predict with the smoke overlay; how long each took goes into `seconds`."""
+    clock = [time.process_time()]
+    run = train(name, datalist=datalist, run_dir=folder / "run", overlays=["smoke"])
+    clock.append(time.process_time())
+    weights = {"weights": str(run / "models" / "model.pt")}
+    scored = evaluate(name, datalist=datalist, output_dir=folder / "scores", overlays=["smoke"], overrides=weights)
+    clock.append(time.process_time())
+    image = load_datalist(datalist, "test")[0]["image"]
+    predicted = predict(name, inputs=image, output_dir=folder / "masks", overlays=["smoke"], overrides=weights)
+    clock.append(time.process_time())
+    seconds.update(zip(("train", "evaluate", "predict"), np.diff(clock).tolist(), strict=True))
+    return run, scored, predicted
+
+
+def check_predicted(report: Report, datalist: Path, folder: Path, labels: set[int]) -> None:
+    """One mask of the bundle's labels, on the grid of its image."""
+    case = load_datalist(datalist, "test")[0]
+    assert [(one.id, one.status) for one in report.cases] == [(case["id"], "done")]
+    mask, image = read_label(folder / report.cases[0].outputs["mask"]), read_image(Path(case["image"]))
+    assert mask.array.shape == image.array.shape[1:]
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-5)
+    assert set(np.unique(mask.array).tolist()) <= labels
+
+
+@pytest.mark.parametrize("name", TINY_DATA)
+def test_smoke_on_tiny_images(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    datalist, seconds = request.getfixturevalue(TINY_DATA[name]), dict[str, float]()
+    run, scored, predicted = smoke(name, datalist, tmp_path, seconds)
+    assert sum(seconds.values()) < LIMIT_SECONDS, seconds
+    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["epoch"] == 1
+    assert [case.status for case in scored.cases] == ["done"]
+    labels = read_metadata(find_bundle(name)).labels
+    summary = json.loads((tmp_path / "scores" / "summary.json").read_text(encoding="utf-8"))
+    assert set(summary["regions"]) >= {label for value, label in labels.items() if value > 0}
+    check_predicted(predicted, datalist, tmp_path / "masks", set(labels))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", REAL_DATA)
+def test_smoke_on_all_of_the_real_images(name: str, tmp_path: Path, real_data: Path) -> None:
+    layout, folder = REAL_DATA[name]
+    datalist = prepare(layout, real_data / folder, tmp_path / "datalist.json")
+    seconds: dict[str, float] = {}
+    _, scored, predicted = smoke(name, datalist, tmp_path, seconds)
+    assert sum(seconds.values()) < LIMIT_SECONDS, seconds
+    test_cases = [case["id"] for case in load_datalist(datalist, "test")]
+    assert [case.id for case in scored.cases] == test_cases[:4]
+    assert scored.failed == ()
+    check_predicted(predicted, datalist, tmp_path / "masks", set(read_metadata(find_bundle(name)).labels))
+
+
+@pytest.mark.real_data
+def test_smoke_weights_of_the_lung_bundle_segment_a_whole_chest_ct(
+    coarse_volumes: Path, tmp_path: Path, real_data: Path
+) -> None:
+    run = train("ct_lung", datalist=coarse_volumes, run_dir=tmp_path / "run", overlays=["smoke"])
+    image = real_data / "chest_ct_nlst" / "ct.nii.gz"
+    started = time.process_time()
+    report = predict(run, inputs=image, output_dir=tmp_path / "masks")
+    assert time.process_time() - started < LIMIT_SECONDS
+    assert [(case.id, case.status) for case in report.cases] == [("ct", "done")]
+    assert read_label(tmp_path / "masks" / "ct.nii.gz").array.shape == (512, 512, 143)
+
+
+def test_a_limited_number_of_cases_is_told(pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limit = {"cases_at_most": 2}
+    train("cxr_heart_lung", datalist=pictures, run_dir=tmp_path / "run", overlays=["smoke"], overrides=limit)
+    assert "training: only 2 of 4 cases are used, as the configuration says" in caplog.text
+    assert "validation: only" not in caplog.text

@@ -135,20 +135,19 @@ def _readable(bundle: Path, overlays: Sequence[str], purpose: Purpose) -> Iterat
         raise BundleError(
             f"bundle {bundle.name}: overlay {', '.join(overlays)} names an id that {purpose}.yaml does not have",
             got=str(error.args[0]).removeprefix("query key: "),
+            next_step=None if purpose == "train" else "name the folder of a run as the bundle: its overlays are merged",
         ) from error
 
 
 def _overlay(configs: Path, name: str) -> Path:
-    file = configs / f"{name}.yaml"
-    if not file.is_file() or file.parent != configs:
-        ours = {"common", "train", "evaluate", "inference"}
-        known = sorted(path.stem for path in configs.glob("*.yaml") if path.stem not in ours)
+    known = sorted({path.stem for path in configs.glob("*.yaml")} - {"common", *_RUN_IDS})
+    if name not in known:
         raise BundleError(
             f"bundle {configs.parent.name}: unknown overlay",
             got=name,
             expected=", ".join(known) or "none: this bundle has no overlays, in a run's folder they are merged already",
         )
-    return file
+    return configs / f"{name}.yaml"
 
 
 def _is_argument(name: str, parser: Any) -> bool:

@@ -1,0 +1,97 @@
+"""Files, overlays and overrides merged as MONAI merges them; what is wrong is told before anything runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medseg.bundle import find_bundle, open_workflow
+from medseg.bundle.run import open_run, root
+from medseg.errors import BundleError
+
+NAMES = ["ct_lung", "ct_sarcoma", "cxr_heart_lung", "mr_hippocampus"]
+PURPOSES: Any = ["train", "evaluate", "inference"]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A copy of a bundle that ships."""
+    return Path(shutil.copytree(find_bundle("cxr_heart_lung"), tmp_path / "mine"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_smoke_overlay_fits_every_command_and_all_others_fit_training(name: str) -> None:
+    folder = find_bundle(name)
+    files = {path.stem for path in (folder / "configs").glob("*.yaml")}
+    for overlay in files - {"common", "train", "evaluate", "inference"}:
+        for purpose in PURPOSES if overlay == "smoke" else ["train"]:
+            assert open_workflow(folder, purpose, overlays=[overlay]).parser["bundle_root"] == str(folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_train_evaluate_and_inference_share_one_common_file(name: str) -> None:
+    folder = find_bundle(name)
+    parsers = [open_workflow(folder, purpose).parser for purpose in PURPOSES]
+    for key in ("network_def", "preprocessing", "loading", "inferer", "labels", "trained_network", "segmenter"):
+        assert parsers[0][key] == parsers[1][key] == parsers[2][key], key
+    for parser, key in zip(parsers, ("training", "evaluating", "inference"), strict=True):
+        assert key in parser
+        assert "run" in parser
+
+
+def test_overlays_come_behind_the_files_and_overrides_behind_overlays(bundle: Path) -> None:
+    (bundle / "configs" / "mine.yaml").write_text("epochs: 7\nseed: 8\n", encoding="utf-8")
+    overrides = {"seed": 9, "network_def::dropout": 0.25}
+    parser = open_workflow(bundle, "train", overlays=["smoke", "mine"], overrides=overrides).parser
+    assert (parser["epochs"], parser["seed"], parser["validate_every"]) == (7, 9, 1)
+    assert (parser["network_def::base_width"], parser["network_def::dropout"]) == (4, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("epoch", "the configuration has no epoch; .*did you mean epochs?"),
+        ("train::trainr::max_epochs", "the configuration has no train::trainr::max_epochs"),
+        ("device::kind", "the configuration has no device::kind"),
+        ("spacing", "the configuration has no spacing"),
+    ],
+)
+def test_an_override_of_what_is_not_there_is_refused(bundle: Path, name: str, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        open_workflow(bundle, "train", overrides={name: 1})
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [("smok", "unknown overlay; got smok; expected smoke"), ("train", "unknown overlay"), ("../x", "unknown overlay")],
+)
+def test_an_unknown_overlay_is_told_with_those_there_are(bundle: Path, overlay: str, message: str) -> None:
+    (bundle / "x.yaml").write_text("epochs: 1\n", encoding="utf-8")
+    with pytest.raises(BundleError, match=message):
+        open_workflow(bundle, "train", overlays=[overlay])
+
+
+def test_an_overlay_for_another_command_is_told_as_such(bundle: Path) -> None:
+    (bundle / "configs" / "adam.yaml").write_text("train::optimizer::lr: 0.1\n", encoding="utf-8")
+    assert open_workflow(bundle, "train", overlays=["adam"]).parser["train::optimizer::lr"] == 0.1
+    with pytest.raises(
+        BundleError, match=r"mine: overlay adam names an id that evaluate\.yaml does not have; got train"
+    ):
+        open_workflow(bundle, "evaluate", overlays=["adam"])
+
+
+@pytest.mark.parametrize("file", ["common.yaml", "evaluate.yaml"])
+def test_a_missing_file_is_named(bundle: Path, file: str) -> None:
+    (bundle / "configs" / file).unlink()
+    with pytest.raises(BundleError, match=f"{file} is missing; expected a file {bundle / 'configs' / file}"):
+        open_workflow(bundle, "evaluate")
+
+
+def test_the_folder_of_a_bundle_is_known_only_while_it_runs(tmp_path: Path) -> None:
+    for call in (root, lambda: open_run(str(tmp_path / "run"), datalist="d.json", resume=False)):
+        with pytest.raises(BundleError, match="no bundle is running"):
+            call()
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,94 @@
+"""Checkpoints: whole or absent, the best and the last, readable without running code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from medseg.training import Checkpoints
+
+
+class Trained:
+    """A network of one weight, which each epoch raises by one, and a validation with the given scores."""
+
+    def __init__(self, folder: Path, scores: dict[int, float]) -> None:
+        self.network = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.zeros_(self.network.weight)
+        optimizer = torch.optim.SGD(self.network.parameters(), lr=1.0)
+        self.validation = SimpleNamespace(state=SimpleNamespace(best_metric=-1.0, best_metric_epoch=-1))
+        self.scores = scores
+        self.checkpoints = Checkpoints(
+            run_dir=str(folder),
+            network=self.network,
+            evaluated=self.network,
+            evaluator=self.validation,
+            optimizer=optimizer,
+            scheduler=torch.optim.lr_scheduler.ConstantLR(optimizer),
+        )
+        self.engine = Engine(lambda *_: None)
+        self.engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        self.checkpoints.attach(self.engine)
+
+    def _epoch(self, engine: Engine) -> None:
+        with torch.no_grad():
+            self.network.weight += 1
+        state, score = self.validation.state, self.scores.get(engine.state.epoch)
+        if score is not None and score > state.best_metric:
+            state.best_metric, state.best_metric_epoch = score, engine.state.epoch
+
+
+def weights(folder: Path) -> tuple[float, float]:
+    """The weight in model.pt and in last.pt."""
+    best = torch.load(folder / "models" / "model.pt", weights_only=True)
+    last = torch.load(folder / "models" / "last.pt", weights_only=True)
+    return float(best["weight"]), float(last["network"]["weight"])
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [({1: 0.1, 2: 0.5, 3: 0.4}, 2), ({2: 0.0}, 2), ({1: 0.3, 2: 0.3, 3: 0.3}, 1), ({}, 3)],
+    ids=["a peak", "validated once", "no gain", "never validated"],
+)
+def test_the_best_weights_are_kept_and_the_last(tmp_path: Path, scores: dict[int, float], best: int) -> None:
+    Trained(tmp_path, scores).engine.run([0], max_epochs=3)
+    assert weights(tmp_path) == (best, 3)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trained(tmp_path, {1: 0.5}).engine.run([0], max_epochs=1)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()}
+
+    def full_disk(state: Any, path: Path) -> None:
+        Path(path).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    again = Trained(tmp_path, {1: 0.5})
+    again.engine.logger.disabled = True
+    with pytest.raises(OSError, match="No space left"):
+        again.engine.run([0], max_epochs=1)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()} == before
+
+
+def test_restoring_is_what_was_saved_and_only_on_request(tmp_path: Path) -> None:
+    Trained(tmp_path, {1: 0.25, 2: 0.75}).engine.run([0], max_epochs=2)
+    fresh, resumed = Trained(tmp_path, {}), Trained(tmp_path, {})
+    for trained, resume in ((fresh, False), (resumed, True)):
+        trained.engine.state.max_epochs, trained.engine.state.epoch_length = 5, 1
+        trained.checkpoints.restore(trained.engine, resume=resume)
+    assert (fresh.network.weight.item(), fresh.engine.state.epoch) == (0, 0)
+    assert (resumed.network.weight.item(), resumed.engine.state.epoch) == (2, 2)
+    state = resumed.validation.state
+    assert (state.best_metric, state.best_metric_epoch) == (0.75, 2)
+    drawn = []
+    for _ in range(2):
+        resumed.checkpoints.restore(resumed.engine, resume=True)
+        drawn.append(torch.rand(3))
+    assert torch.equal(drawn[0], drawn[1])

@@ -1,0 +1,117 @@
+"""Handlers on an engine of a few steps: the watch over the loss, the schedule, what a failed run leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from medseg.errors import TrainingError
+from medseg.training import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
+
+
+def evaluator(**state: Any) -> Any:
+    """What the handlers look at of a validation engine."""
+    known = {"epoch": 0, "metrics": {}, "key_metric_name": "dice", "best_metric": -1, "best_metric_epoch": -1}
+    return SimpleNamespace(state=SimpleNamespace(**{**known, **state}))
+
+
+def trainer(losses: list[float]) -> Engine:
+    """An engine whose step i has the loss `losses[i]` and the cases a_i, b_i."""
+    return Engine(lambda engine, _: {"loss": torch.tensor(losses[engine.state.iteration - 1])})
+
+
+def batches(count: int) -> list[dict[str, list[str]]]:
+    return [{"id": [f"a_{i}", f"b_{i}"]} for i in range(count)]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(
+    ("step", "epoch", "cases"),
+    [(1, 1, "a_0, b_0"), (3, 1, "a_2, b_2"), (5, 2, "a_1, b_1")],
+    ids=["first", "last", "2nd"],
+)
+def test_a_loss_that_is_not_finite_is_told_with_its_step_and_cases(
+    bad: float, step: int, epoch: int, cases: str
+) -> None:
+    losses = [1.0] * 6
+    losses[step - 1] = bad
+    engine, ended = trainer(losses), []
+    FiniteLoss().attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: ended.append(engine.state.epoch))
+    expected = rf"not finite at step {step} \(epoch {epoch}\), cases {cases}; got {bad}"
+    with pytest.raises(TrainingError, match=expected):
+        engine.run(batches(3), max_epochs=2)
+    assert ended == [1][: epoch - 1]  # no handler behind it, such as the checkpoints', sees the epoch
+
+
+def test_finite_losses_pass() -> None:
+    engine = trainer([1.0, 1e30, -1e30, 0.0])
+    FiniteLoss().attach(engine)
+    assert engine.run(batches(2), max_epochs=2).epoch == 2
+
+
+def test_a_plateau_schedule_steps_at_validations_only() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.1, patience=0)
+    validation, rates = evaluator(), []
+    engine = trainer([1.0] * 6)
+    scores = {2: 0.5, 4: 0.4, 6: 0.6}  # better, worse, better: one step down, at epoch 4
+
+    def validate(engine: Engine) -> None:
+        if engine.state.epoch in scores:
+            validation.state.epoch, validation.state.metrics = engine.state.epoch, {"dice": scores[engine.state.epoch]}
+
+    engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
+    Schedule(scheduler=plateau, evaluator=validation).attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: rates.append(optimizer.param_groups[0]["lr"]))
+    engine.run(batches(1), max_epochs=6)
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("best", "patience", "last"),
+    [(1, 2, 3), (3, 2, 5), (-1, 2, 6), (6, 2, 6)],
+    ids=["at once", "later", "never", "end"],
+)
+def test_early_stopping_counts_from_the_best_epoch(best: int, patience: int, last: int) -> None:
+    engine, validation = trainer([1.0] * 6), evaluator()
+
+    def validate(engine: Engine) -> None:
+        validation.state.best_metric_epoch = min(engine.state.epoch, best)
+
+    engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
+    EarlyStop(patience=patience, evaluator=validation).attach(engine)
+    assert engine.run(batches(1), max_epochs=6).epoch == last
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt("by hand")], ids=["bug", "user"])
+@pytest.mark.parametrize("order", ["record first", "progress first"])
+def test_a_failed_run_is_recorded_and_its_error_not_swallowed(tmp_path: Path, error: BaseException, order: str) -> None:
+    def step(engine: Engine, _: Any) -> Any:
+        if engine.state.epoch == 2:
+            raise error
+        return {"loss": torch.tensor(1.0)}
+
+    engine, validation = Engine(step), evaluator()
+    handlers = [
+        RunRecord(run_dir=str(tmp_path), settings={"seed": 1}, evaluator=validation),
+        Progress(evaluator=validation),
+    ]
+    for handler in handlers if order == "record first" else reversed(handlers):
+        handler.attach(engine)
+    engine.logger.disabled = True
+    with pytest.raises(type(error), match=str(error)):
+        engine.run(batches(1), max_epochs=3)
+    record = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert (record["status"], record["epoch"]) == ("stopped", 2)
+    assert record["reason"] == f"{type(error).__name__}: {error}"
+    assert record["best_validation_dice"] is None
+    assert record["settings"] == {"seed": 1}
+    assert {"torch", "monai", "medseg", "threads"} <= record["environment"].keys()

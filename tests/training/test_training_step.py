@@ -1,0 +1,97 @@
+"""One training step and one validation step, against plain PyTorch."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from monai.losses import DiceCELoss
+
+from medseg.errors import BundleError
+from medseg.training import EvaluationStep, StackedDeepSupervisionLoss, TrainingStep
+
+
+def engine(network: torch.nn.Module, rate: float = 0.1) -> Any:
+    """What the steps use of MONAI's engine."""
+    return SimpleNamespace(
+        state=SimpleNamespace(device=torch.device("cpu")),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=rate),
+        loss_function=lambda prediction, label: ((prediction - label) ** 2).mean(),
+        inferer=lambda image, network: network(image),
+    )
+
+
+def batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "image": torch.randn(2, 1, 8, 8, generator=generator),
+        "label": torch.randn(2, 2, 8, 8, generator=generator),
+        "id": ["a", "b"],
+    }
+
+
+@pytest.fixture
+def network() -> torch.nn.Module:
+    torch.manual_seed(3)
+    return torch.nn.Conv2d(1, 2, 3, padding=1)
+
+
+def gradient_step(network: torch.nn.Module, limit: float | None) -> tuple[torch.nn.Module, float]:
+    """The same step by hand, the gradient's norm limited; and that norm."""
+    plain, data = deepcopy(network), batch()
+    loss = ((plain(data["image"]) - data["label"]) ** 2).mean()
+    gradients = torch.autograd.grad(loss, list(plain.parameters()))
+    norm = float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
+    factor = 1.0 if limit is None else min(1.0, limit / norm)
+    with torch.no_grad():
+        for parameter, gradient in zip(plain.parameters(), gradients, strict=True):
+            parameter -= 0.1 * factor * gradient
+    return plain, norm
+
+
+@pytest.mark.parametrize("limit", [None, 1e9, 0.01], ids=["no clipping", "never reached", "reached"])
+def test_a_step_goes_down_the_gradient_no_further_than_the_limit(network: torch.nn.Module, limit: float | None) -> None:
+    expected, norm = gradient_step(network, limit)
+    assert norm > 0.01
+    output = TrainingStep(precision="fp32", max_gradient_norm=limit)(engine(network), batch())
+    for ours, theirs in zip(network.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert not output["loss"].requires_grad
+    assert not output["pred"].requires_grad
+    assert network.training
+
+
+def test_bfloat16_is_near_float32_and_the_loss_stays_float32(network: torch.nn.Module) -> None:
+    outputs = [TrainingStep(precision=p)(engine(deepcopy(network)), batch()) for p in ("fp32", "bf16")]
+    assert [output["loss"].dtype for output in outputs] == [torch.float32, torch.float32]
+    assert [output["pred"].dtype for output in outputs] == [torch.float32, torch.float32]
+    difference = (outputs[0]["pred"] - outputs[1]["pred"]).abs().max()
+    assert 0 < difference < 0.05  # bfloat16 has 8 bits of mantissa
+
+
+def test_an_unknown_precision_is_refused(network: torch.nn.Module) -> None:
+    with pytest.raises(BundleError, match="unknown precision; got 'fp16'; expected auto, bf16 or fp32"):
+        TrainingStep(precision="fp16")(engine(network), batch())  # type: ignore[arg-type]
+
+
+def test_validation_changes_nothing() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.BatchNorm2d(2), torch.nn.Dropout(0.5))
+    before = deepcopy(network.state_dict())
+    outputs = [EvaluationStep()(engine(network), batch())["pred"] for _ in range(2)]
+    assert torch.equal(outputs[0], outputs[1])
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert not network.training
+
+
+def test_deep_supervision_weighs_the_heads_by_halves() -> None:
+    generator = torch.Generator().manual_seed(0)
+    heads = torch.randn(2, 3, 3, 4, 4, 4, generator=generator)  # (B, K, C, X, Y, Z)
+    label = torch.randint(0, 3, (2, 1, 4, 4, 4), generator=generator)
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    by_hand = sum(0.5**k * loss(heads[:, k], label) for k in range(3))
+    torch.testing.assert_close(StackedDeepSupervisionLoss(loss=loss)(heads, label), by_hand)
+    torch.testing.assert_close(StackedDeepSupervisionLoss(loss=loss)(heads[:, 0], label), loss(heads[:, 0], label))

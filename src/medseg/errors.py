@@ -18,9 +18,7 @@ class MedsegError(ValueError):
         What the user can do about it, where possible an exact command.
     """
 
-    def __init__(
-        self, what: str, *, got: object = None, expected: object = None, next_step: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, got: object = None, expected: object = None, next_step: str | None = None) -> None:
         parts = [what]
         if got is not None:
             parts.append(f"got {got}")

@@ -90,6 +90,13 @@ def test_a_missing_file_is_named(bundle: Path, file: str) -> None:
         open_workflow(bundle, "evaluate")
 
 
+@pytest.mark.parametrize("file", ["common.yaml", "metadata.json"])
+def test_a_file_that_is_no_yaml_or_json_is_refused(bundle: Path, file: str) -> None:
+    (bundle / "configs" / file).write_text("{one: [two", encoding="utf-8")
+    with pytest.raises(BundleError, match="mine: a file of configs/ is not readable"):
+        open_workflow(bundle, "train")
+
+
 def test_the_folder_of_a_bundle_is_known_only_while_it_runs(tmp_path: Path) -> None:
     for call in (root, lambda: open_run(str(tmp_path / "run"), datalist="d.json", resume=False)):
         with pytest.raises(BundleError, match="no bundle is running"):

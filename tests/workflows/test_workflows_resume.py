@@ -103,6 +103,10 @@ def test_monais_own_runner_makes_the_same_run_without_simpleitk_and_pydicom(
         [sys.executable, "-c", BLOCKED, *words], capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    said = [line for line in done.stdout.splitlines() if "medseg" in line and " epoch " in line]
+    assert len(said) == 4
+    assert "ignite" not in done.stdout
+    assert "nvImageCodec" not in done.stdout
     assert difference(checkpoint(run), checkpoint(tmp_path / "run")) == []
     for file in ("configs/common.yaml", "configs/train.yaml", "configs/evaluate.yaml", "docs/README.md", "LICENSE"):
         assert (run / file).read_text(encoding="utf-8") == (tmp_path / "run" / file).read_text(encoding="utf-8"), file

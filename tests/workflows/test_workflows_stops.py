@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medseg.datasets import load_datalist
-from medseg.errors import BundleError, TrainingError
+from medseg.errors import MedsegError, TrainingError
 from medseg.workflows import train
 
 
@@ -87,10 +87,30 @@ def test_a_plateau_schedule_follows_the_validation_score(volumes: Path, tmp_path
     assert rates(run) == pytest.approx([1e-12, 1e-12, 0.5e-12, 0.25e-12])
 
 
-def test_an_argument_that_a_schedule_does_not_know_is_told_as_such(volumes: Path, tmp_path: Path) -> None:
-    wrong = {"train::scheduler::_target_": "torch.optim.lr_scheduler.PolynomialLR"}
-    with pytest.raises(BundleError, match=r"component 'torch.optim.lr_scheduler.PolynomialLR'; got TypeError.*T_max"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"train::scheduler::_target_": "torch.optim.lr_scheduler.PolynomialLR"},
+            r"'torch\.optim\.lr_scheduler\.PolynomialLR'; got TypeError: .* unexpected keyword argument 'T_max'",
+        ),
+        ({"network_def::droput": 0.1}, r"DynUNet'; got TypeError: .* unexpected keyword argument 'droput'"),
+        ({"learning_rate": "fast"}, r"'torch\.optim\.AdamW'; got TypeError"),
+        ({"learning_rate": "@rate"}, "the referring item `@rate` is not defined"),
+        ({"learning_rate": "$rate(1)"}, r"'\$rate\(1\)'; got NameError: name 'rate' is not defined"),
+        ({"learning_rate": "$(1"}, r"an expression is no Python: \(1 "),
+        ({"train::loss::_target_": "DiceCELos"}, "Cannot locate class or function path: 'DiceCELos'"),
+        ({"precision": "fp16"}, "unknown precision; got 'fp16'; expected auto, bf16 or fp32"),
+        ({"cases_at_most": 0}, "validation: wrong number of cases; got 0|training: wrong number of cases; got 0"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_configuration_that_cannot_run_is_told_as_such(
+    volumes: Path, tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MedsegError, match=message):
         train("mr_hippocampus", datalist=volumes, run_dir=tmp_path / "run", overlays=["smoke"], overrides=wrong)
+    assert list((tmp_path / "run" / "models").iterdir()) == []
 
 
 def test_fewer_cases_than_a_batch_still_train(pictures: Path, tmp_path: Path) -> None:

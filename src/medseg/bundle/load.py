@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,14 +89,27 @@ def _bundle_errors(bundle: Path) -> Iterator[None]:
         known = user_error(error)
         if known is not None:
             raise known from error
-        if not str(error).startswith("Failed to instantiate"):
+        wrong = _wrong_configuration(error)
+        if wrong is None:
             raise
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
-        raise BundleError(
-            f"bundle {bundle}: {str(error).partition(' with keywords')[0]}", got=f"{type(root).__name__}: {root}"
-        ) from error
+        got = None if root is error else f"{type(root).__name__}: {root}"
+        raise BundleError(f"bundle {bundle}: {wrong}", got=got) from error
+
+
+def _wrong_configuration(error: Exception) -> str | None:
+    """What MONAI says is wrong with the configuration; None where the error is of something that ran."""
+    text = " ".join(str(error).split())
+    if text.startswith("Failed to instantiate"):
+        return text.partition(" with keywords")[0]
+    if text.startswith("Failed to evaluate"):
+        return None if ".run()" in text else text
+    if isinstance(error, SyntaxError):
+        return f"an expression is no Python: {(error.text or '').strip()} ({error.msg})"
+    named = text.startswith(("the referring item", "Cannot locate class or function"))
+    return text.rstrip(".") if named else None
 
 
 @contextmanager
@@ -128,9 +142,13 @@ def _quiet_libraries() -> Iterator[None]:
 
 @contextmanager
 def _readable(bundle: Path, overlays: Sequence[str], purpose: Purpose) -> Iterator[None]:
-    """MONAI merges an id such as `train::loss` only into what is there, and fails with a bare KeyError."""
+    """What MONAI raises while it merges files; an id such as `train::loss` it merges only into what is there."""
+    import yaml
+
     try:
         yield
+    except (yaml.YAMLError, json.JSONDecodeError) as error:
+        raise BundleError(f"bundle {bundle.name}: a file of configs/ is not readable", got=str(error)) from error
     except KeyError as error:
         raise BundleError(
             f"bundle {bundle.name}: overlay {', '.join(overlays)} names an id that {purpose}.yaml does not have",

@@ -3,7 +3,7 @@
 medseg evaluate cxr_heart_lung --datalist DATALIST.json -o SCORES
 python benchmarks/cardiothoracic_ratio.py SCORES/measurements.csv cases.csv
 
-cases.csv (of the data set Extended Wingspan) holds `file` and the readers' ratio `ctr_ground_truth`, empty where not given.
+cases.csv (of the data set Extended Wingspan) holds `file` and the readers' ratio `ctr_ground_truth`, empty without one.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ def test_a_prediction_that_is_missing_is_named_and_gives_1(
     out, err = capsys.readouterr()
     assert f"medseg: case {lost.stem} failed: no prediction\n" in err
     assert out.startswith("2 of 3 cases done")
+    assert "label 1: Dice 1.0000 [1.0000, 1.0000], IoU 1.0000, n 2\n" in out
 
 
 def test_the_four_bundles_are_listed(capsys: pytest.CaptureFixture[str]):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +42,14 @@ def say_report(report: Report, *, folder: object, quiet: bool) -> int:
     if not quiet:
         say(f"{len(report.cases) - len(report.failed)} of {len(report.cases)} cases done; results in {folder}")
     return report.exit_code
+
+
+def say_scores(folder: Path) -> None:
+    """One line a region from the summary.json in `folder`: mean Dice and IoU with the interval of the Dice."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    for name, region in summary["regions"].items():
+        dice, (low, high) = region["dice"], region["dice"]["mean_ci95"]
+        say(f"{name}: Dice {dice['mean']:.4f} [{low:.4f}, {high:.4f}], IoU {region['iou']['mean']:.4f}, n {dice['n']}")
 
 
 def set_up_logging(*, quiet: bool, debug: bool) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medseg.cli.arguments import Commands, add_bundle, add_configuration, add_output, add_verb, overrides
-from medseg.cli.console import DONE, SOME_FAILED, say, say_error, say_report
+from medseg.cli.console import DONE, SOME_FAILED, say, say_error, say_report, say_scores
 from medseg.errors import TrainingError, user_error
+
+if TYPE_CHECKING:
+    from medseg.outputs import Report
 
 
 def add_commands(commands: Commands) -> None:
@@ -122,7 +126,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         overlays=tuple(arguments.overlay),
         overrides=changes,
     )
-    return say_report(report, folder=arguments.output, quiet=arguments.quiet)
+    return _say_scored(report, arguments)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -143,4 +147,11 @@ def _score(arguments: argparse.Namespace) -> int:
     from medseg.workflows import score
 
     report = score(arguments.predictions, arguments.truth, output_dir=arguments.output)
-    return say_report(report, folder=arguments.output, quiet=arguments.quiet)
+    return _say_scored(report, arguments)
+
+
+def _say_scored(report: Report, arguments: argparse.Namespace) -> int:
+    code = say_report(report, folder=arguments.output, quiet=arguments.quiet)
+    if len(report.cases) > len(report.failed) and not arguments.quiet:
+        say_scores(arguments.output)
+    return code

@@ -135,12 +135,13 @@ class Progress:
         state, validation = engine.state, self.evaluator.state
         loss = float(torch.stack(self._losses).mean())
         self._losses.clear()
-        score = validation.metrics.get(validation.key_metric_name, float("nan"))
-        self._bar.set_postfix(epoch=state.epoch, loss=f"{loss:.4f}", dice=f"{score:.4f}")
+        checked = validation.key_metric_name in validation.metrics
+        score = f"{validation.metrics[validation.key_metric_name]:.4f}" if checked else "not yet"
+        self._bar.set_postfix(epoch=state.epoch, loss=f"{loss:.4f}", dice=score)
         if self._bar.disable:
-            best = f"{validation.best_metric:.4f} at {validation.best_metric_epoch}"
+            best = f" (best {validation.best_metric:.4f} at {validation.best_metric_epoch})" if checked else ""
             seconds = state.times["EPOCH_COMPLETED"]
-            text = "epoch %d/%d loss %.4f validation Dice %.4f (best %s) %.1f s"
+            text = "epoch %d/%d loss %.4f validation Dice %s%s %.1f s"
             logger.info(text, state.epoch, state.max_epochs, loss, score, best, seconds)
 
     def _close(self, engine: Any, *_: BaseException) -> None:

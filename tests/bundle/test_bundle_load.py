@@ -66,7 +66,11 @@ def test_an_override_of_what_is_not_there_is_refused(bundle: Path, name: str, me
 
 @pytest.mark.parametrize(
     ("overlay", "message"),
-    [("smok", "unknown overlay; got smok; expected finetune, smoke"), ("train", "unknown overlay"), ("../x", "unknown overlay")],
+    [
+        ("smok", "unknown overlay; got smok; expected finetune, smoke"),
+        ("train", "unknown overlay"),
+        ("../x", "unknown overlay"),
+    ],
 )
 def test_an_unknown_overlay_is_told_with_those_there_are(bundle: Path, overlay: str, message: str) -> None:
     (bundle / "x.yaml").write_text("epochs: 1\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.files import atomic_write, sha256_of
+from medseg.files import atomic_folder, atomic_write, sha256_of
 
 
 def test_the_file_appears_whole_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -39,3 +39,18 @@ def test_a_failure_keeps_the_old_file_and_removes_the_half_written_one(tmp_path:
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "new" / "folder") as building:
+        (building / "a.txt").write_text("a", encoding="utf-8")
+        assert not (tmp_path / "new" / "folder").exists()
+    assert [p.name for p in (tmp_path / "new" / "folder").iterdir()] == ["a.txt"]
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["folder"]
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="halfway"), atomic_folder(tmp_path / "folder") as building:
+        (building / "a.txt").write_text("a", encoding="utf-8")
+        raise RuntimeError("halfway")
+    assert list(tmp_path.iterdir()) == []

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from medseg.dicom.attributes import (
     new_dataset,
 )
 from medseg.errors import GeometryError, ImageError, OutputError
+from medseg.files import atomic_folder, atomic_write
 from medseg.geometry import lps_from_affine, reorient
 
 INTERCEPT_HU = -1024
@@ -51,9 +49,7 @@ def write_series(
     origin, spacing, direction = lps_from_affine(volume.affine)
     stored = (volume.array.astype(np.int32) - INTERCEPT_HU).astype(np.int16)
     uids = Uids.make(seed)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as building:
         for index in range(stored.shape[2]):
             ds = new_dataset(uids, index + 1, storage=CT_STORAGE, modality="CT", description=series_description)
             ds.PatientPosition = patient_position
@@ -61,10 +57,6 @@ def write_series(
             _add_plane(ds, origin + index * spacing[2] * direction[:, 2], spacing, direction)
             add_pixels(ds, stored[:, :, index].T)
             ds.save_as(building / f"{index + 1:04d}.dcm", enforce_file_format=True)
-        _appear(building, folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
     return [folder / f"{index + 1:04d}.dcm" for index in range(stored.shape[2])]
 
 
@@ -96,29 +88,10 @@ def write_xray(image: Image, path: Path, *, series_description: str = "", seed: 
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "0", "1", "US"
     ds.BurnedInAnnotation = "NO"
     add_pixels(ds, np.ascontiguousarray(array.T))
-    _save(ds, path)
-    return path
-
-
-def _save(ds: object, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        ds.save_as(partial, enforce_file_format=True)  # type: ignore[attr-defined]
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _appear(building: Path, folder: Path) -> None:
-    """Give the finished folder its name, with the rights that the user's other new folders have."""
-    mask = os.umask(0)
-    os.umask(mask)
-    building.chmod(0o777 & ~mask)
-    if folder.exists():
-        folder.rmdir()
-    building.rename(folder)
+    with atomic_write(path) as temporary:
+        ds.save_as(temporary, enforce_file_format=True)
+    return path
 
 
 def _checked_volume(image: Image, folder: Path) -> Image:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ from medseg.case import Case, Image
 from medseg.datasets.phantom.ct import ct_phantom
 from medseg.datasets.phantom.xray import xray_phantom
 from medseg.errors import DataError
+from medseg.files import atomic_folder
 
 
 def write_phantoms(folder: Path, *, cases: int, seed: int, kind: str, dicom: bool) -> list[Path]:
@@ -36,14 +34,8 @@ def write_phantoms(folder: Path, *, cases: int, seed: int, kind: str, dicom: boo
     """
     folder = Path(folder)
     _check(folder, cases, kind)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as building:
         images = [_write_case(building, kind, seed, number, dicom) for number in range(1, cases + 1)]
-        _appear(building, folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
     return [folder / path.relative_to(building) for path in images]
 
 
@@ -56,16 +48,6 @@ def _check(folder: Path, cases: int, kind: str) -> None:
         raise DataError(
             f"{folder} is there already and not an empty folder", next_step="give a new folder, or remove it first"
         )
-
-
-def _appear(building: Path, folder: Path) -> None:
-    """Give the finished folder its name, with the rights that the user's other new folders have."""
-    mask = os.umask(0)
-    os.umask(mask)
-    building.chmod(0o777 & ~mask)
-    if folder.exists():
-        folder.rmdir()
-    building.rename(folder)
 
 
 def _write_case(folder: Path, kind: str, seed: int, number: int, dicom: bool) -> Path:

@@ -49,8 +49,13 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["folder"]
 
 
-def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="halfway"), atomic_folder(tmp_path / "folder") as building:
+def _fail_halfway(folder: Path) -> None:
+    with atomic_folder(folder) as building:
         (building / "a.txt").write_text("a", encoding="utf-8")
         raise RuntimeError("halfway")
+
+
+def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="halfway"):
+        _fail_halfway(tmp_path / "folder")
     assert list(tmp_path.iterdir()) == []

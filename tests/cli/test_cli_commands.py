@@ -197,7 +197,9 @@ def test_a_reader_that_leaves_is_no_error_of_ours():
 
 
 @pytest.mark.parametrize(
-    ("flag", "expected"), [([], {"INFO"}), (["--quiet"], set()), (["--debug"], {"INFO", "DEBUG"})], ids=str
+    ("flag", "expected"),
+    [([], {"INFO"}), (["--quiet"], set()), (["--debug"], {"INFO", "DEBUG"})],
+    ids=["plain", "quiet", "debug"],
 )
 def test_the_log_goes_to_standard_error_as_much_as_is_asked_for(
     flag: list[str],

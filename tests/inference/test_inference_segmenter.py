@@ -130,7 +130,7 @@ def test_the_network_is_in_evaluation_mode_and_can_still_be_trained(volume: tupl
     net = torch.nn.Sequential(torch.nn.Conv3d(1, 4, 3, padding=1), torch.nn.Dropout(0.9), torch.nn.Conv3d(4, 2, 1))
     net.train()
     chain = segmenter(network=net)
-    first, second = (chain.logits(chain.loading({"image": volume[0]}))[0] for _ in range(2))
+    first, second = (chain.logits(chain.read({"image": volume[0]}).inputs[None]) for _ in range(2))
     torch.testing.assert_close(first, second)
     assert not net.training
     net(torch.ones(1, 1, 4, 4, 4)).sum().backward()

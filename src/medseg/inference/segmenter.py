@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,61 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
-from medseg.case import Array, Image
+from medseg.case import Affine, Array, Image
 from medseg.inference.precision import channels_last
 from medseg.inference.restore import restore_labels
 
 
 @dataclass(frozen=True)
+class ReadCase:
+    """A case that is loaded and preprocessed.
+
+    Attributes
+    ----------
+    native
+        The image as it was stored.
+    inputs
+        What the network gets, ``(C, X, Y[, Z])``.
+    affine
+        Voxel to mm of `inputs`, (4, 4).
+    """
+
+    native: Image
+    inputs: torch.Tensor
+    affine: Affine
+
+
+@dataclass(frozen=True)
+class ClassConfidence:
+    """How sure the network was of the voxels that it gave one label."""
+
+    value: int
+    voxels: int
+    mean_confidence: float
+    mean_entropy: float
+
+
+@dataclass(frozen=True)
 class Segmentation:
-    """The image as it was stored and its label map on the same grid."""
+    """The image as it was stored and its label map on the same grid.
+
+    Attributes
+    ----------
+    image, labels
+        ``(C, X, Y[, Z])`` and ``(X, Y[, Z])``.
+    confidence
+        One entry per class, where it was measured.
+    notes
+        What had to be done otherwise than asked, one sentence each.
+    seconds
+        Stage ("network", "restore") to wall-clock time.
+    """
 
     image: Image
     labels: Image
+    confidence: tuple[ClassConfidence, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class Segmenter:
@@ -60,24 +105,44 @@ class Segmenter:
 
     def __call__(self, item: Mapping[str, Any]) -> Segmentation:
         """Segment the case of a datalist item (key `image`: path)."""
+        (segmentation,) = self.segment([self.read(item)])
+        return self.finish(segmentation)
+
+    def read(self, item: Mapping[str, Any]) -> ReadCase:
+        """Load and preprocess a case on the CPU; may be called from several threads."""
         loaded = self.loading({"image": item["image"]})
         native = _native_image(loaded["image"], Path(str(item["image"])))
-        logits, affine = self.logits(loaded)
-        labels: Array = restore_labels(
-            logits, affine=affine, native_affine=native.affine, native_shape=native.array.shape[1:]
-        )
-        for step in self.postprocessing:
-            labels = step(labels, native.affine)
-        return Segmentation(native, Image(labels, native.affine, native.source, native.modality, native.spacing_known))
-
-    def logits(self, loaded: Mapping[str, Any]) -> tuple[torch.Tensor, Array]:
-        """Logits ``(C, X, Y[, Z])`` on the network's grid and that grid's affine (4, 4)."""
         image = self.preprocessing(dict(loaded))["image"]
-        inputs = image.as_tensor()[None].to(self.device)
+        return ReadCase(native, image.as_tensor(), np.asarray(image.affine.cpu(), dtype=np.float64))
+
+    def segment(self, cases: Sequence[ReadCase], *, sinks: Sequence[Any] = ()) -> list[Segmentation]:
+        """Network and way back to the native grid: one case, or several pictures of one size; from one thread."""
+        started = time.perf_counter()
+        logits = self.logits(torch.stack([case.inputs for case in cases]))
+        network = (time.perf_counter() - started) / len(cases)
+        return [self._restored(case, one, network) for case, one in zip(cases, logits, strict=True)]
+
+    def finish(self, segmentation: Segmentation) -> Segmentation:
+        """Postprocess on the native grid; may be called from several threads."""
+        labels = segmentation.labels.array
+        for step in self.postprocessing:
+            labels = step(labels, segmentation.labels.affine)
+        return replace(segmentation, labels=replace(segmentation.labels, array=labels))
+
+    def _restored(self, case: ReadCase, logits: torch.Tensor, network: float) -> Segmentation:
+        started, native = time.perf_counter(), case.native
+        labels = restore_labels(
+            logits, affine=case.affine, native_affine=native.affine, native_shape=native.array.shape[1:]
+        )
+        seconds = {"network": network, "restore": time.perf_counter() - started}
+        return Segmentation(native, replace(native, array=labels), seconds=seconds)
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits ``(B, C, X, Y[, Z])`` for inputs ``(B, C, X, Y[, Z])`` on the network's grid."""
         # Before inference_mode: parameters laid out anew inside it could never be trained again.
         network = self.network.to(memory_format=channels_last(inputs.ndim - 2))  # type: ignore[call-overload]
         with torch.inference_mode():
-            return self.inferer(inputs, network)[0], np.asarray(image.affine.cpu(), dtype=np.float64)
+            return self.inferer(inputs.to(self.device), network)
 
 
 def _native_image(loaded: Any, source: Path) -> Image:

@@ -1,0 +1,187 @@
+"""DICOM SEG into a label map: binary, fractional and label map segmentations on the grid of their image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.case import Affine, Array, Image
+from medseg.errors import GeometryError, LabelError
+from medseg.geometry import affine_from_lps
+from medseg.intake.dicom_header import dicom_errors
+from medseg.intake.dicom_reference import References, check_references
+from medseg.intake.label_names import Names, Painter, values_of
+
+ON_GRID = 0.1
+"""How far, in voxels, a pixel of a frame may lie from a voxel of the image."""
+HALF = 0.5
+"""A fractional segment holds the voxels with at least this part of its highest value."""
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Where a frame lies in the image: along which voxel axis its columns and rows run, from where, and its slice."""
+
+    axes: tuple[int, int]
+    starts: tuple[int, int]
+    signs: tuple[int, int]
+    slice: int
+
+    def put(self, pixels: Array) -> tuple[Array, tuple[int | slice, ...]]:
+        """`pixels` ``(columns, rows)`` turned as the image is, and where they go."""
+        where: list[int | slice] = [self.slice] * 3
+        for axis, start, sign, length in zip(self.axes, self.starts, self.signs, pixels.shape, strict=True):
+            where[axis] = slice(start, start + length) if sign > 0 else slice(start - length + 1, start + 1)
+        turned = pixels[:: self.signs[0], :: self.signs[1]]
+        return (turned if self.axes[0] < self.axes[1] else turned.T), tuple(where)
+
+
+def read_dicom_seg(path: Path, *, reference: Image, names: Names | None) -> Image:
+    """The segments of a DICOM SEG as a label map on the grid of `reference`.
+
+    Parameters
+    ----------
+    reference
+        The image ``(C, X, Y[, Z])`` it was drawn on; where that comes from DICOM, the references are checked.
+    names
+        Segment label to label value; None: each segment its number.
+
+    Raises
+    ------
+    GeometryError
+        Drawn on another series, on another grid, or reaching outside the image.
+    LabelError
+        No such segment, or overlapping segments without `names`.
+    """
+    from pydicom import dcmread
+
+    with dicom_errors(path):
+        file = dcmread(path)
+        kind = str(file.get("SegmentationType", ""))
+        segments = [(int(s.SegmentNumber), str(s.get("SegmentLabel", ""))) for s in file.SegmentSequence]
+        references = _references(file)
+    values = values_of([s for s in segments if s[0] > 0], names, what="segments", path=path)
+    check_references(path, references, reference)
+    with dicom_errors(path):
+        frames = _frames(file)
+    shape = reference.array.shape[1:]
+    painter = Painter(shape, highest=max(values.values()), may_overlap=names is not None, path=path)
+    for number, value in values.items():
+        for pixels, frame in _of_segment(file, frames, kind, number, path):
+            region, where = _place(pixels, frame, file, reference, path)
+            painter.paint(region, value, where=where)
+    return Image(painter.labels, reference.affine, path, None, reference.spacing_known)
+
+
+def _references(file: Any) -> References:
+    series, instances = set(), set()
+    for item in file.get("ReferencedSeriesSequence") or []:
+        series.add(str(item.SeriesInstanceUID))
+        instances |= {str(i.ReferencedSOPInstanceUID) for i in item.get("ReferencedInstanceSequence") or []}
+    frame = str(file.get("FrameOfReferenceUID") or "")
+    return References({frame} - {""}, series, instances)
+
+
+def _frames(file: Any) -> Array:
+    """Stored values ``(frames, rows, columns)``."""
+    from pydicom.pixels.decoders import gdcm as plugin
+
+    syntax = file.file_meta.TransferSyntaxUID
+    file.pixel_array_options(decoding_plugin="gdcm" if plugin.is_available(syntax) else "")
+    pixels = np.asarray(file.pixel_array)
+    return pixels[None] if pixels.ndim == 2 else pixels
+
+
+def _of_segment(file: Any, frames: Array, kind: str, number: int, path: Path) -> Iterator[tuple[Array, Any]]:
+    """(pixels ``(columns, rows)`` of the segment, functional groups) of each frame that holds it."""
+    groups = list(file.get("PerFrameFunctionalGroupsSequence") or [])
+    if len(groups) != len(frames):
+        raise GeometryError(f"{path}: frames without a place", got=len(groups), expected=len(frames))
+    limit = HALF * float(file.get("MaximumFractionalValue") or 1) if kind == "FRACTIONAL" else 1
+    for pixels, frame in zip(frames, groups, strict=True):
+        if kind == "LABELMAP":
+            inside = pixels == number
+        elif _segment_number(frame, file) == number:
+            inside = pixels >= limit
+        else:
+            continue
+        yield inside.T, frame
+
+
+def _segment_number(frame: Any, file: Any) -> int:
+    item = _group(frame, file, "SegmentIdentificationSequence")
+    return int(item.ReferencedSegmentNumber)
+
+
+def _group(frame: Any, file: Any, name: str) -> Any:
+    """A functional group of a frame, or the one that all frames share; None where there is none."""
+    shared = file.get("SharedFunctionalGroupsSequence")
+    for groups in (frame, shared[0] if shared else None):
+        items = groups.get(name) if groups is not None else None
+        if items:
+            return items[0]
+    return None
+
+
+def _place(pixels: Array, frame: Any, file: Any, reference: Image, path: Path) -> tuple[Array, tuple[int | slice, ...]]:
+    """The pixels as they go into the label map, and where."""
+    if reference.array.ndim == 3:
+        if pixels.shape != reference.array.shape[1:]:
+            raise _off_grid(path, reference, f"{pixels.shape} pixels", f"{reference.array.shape[1:]}")
+        return pixels, ()
+    with dicom_errors(path):
+        to_voxel = np.linalg.inv(reference.affine) @ _affine(frame, file, path)
+    placed = _fitted(to_voxel, pixels.shape, reference, path)
+    return placed.put(pixels)
+
+
+def _affine(frame: Any, file: Any, path: Path) -> Affine:
+    place, turn, measures = (
+        _group(frame, file, name)
+        for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+    )
+    if not (place and turn and measures):
+        raise GeometryError(f"{path}: a frame does not say where it lies")
+    rows, columns = np.array(turn.ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
+    row_mm, column_mm = (float(v) for v in measures.PixelSpacing)
+    return affine_from_lps(
+        origin_mm=[float(v) for v in place.ImagePositionPatient],
+        spacing_mm=(column_mm, row_mm, 1.0),
+        direction=np.stack([rows, columns, np.cross(rows, columns)], axis=1),
+    )
+
+
+def _fitted(to_voxel: Affine, size: tuple[int, ...], reference: Image, path: Path) -> _Placed:
+    """The place of a frame whose pixels are voxels of the image; refused where they are not."""
+    shape, turns = reference.array.shape[1:], np.rint(to_voxel[:3, :2])
+    corners = np.array([[c, r, 0, 1] for c in (0, size[0] - 1) for r in (0, size[1] - 1)]).T
+    voxels = (to_voxel @ corners)[:3]
+    first = np.rint(voxels[:, 0])
+    exact = first[:, None] + turns @ corners[:2]
+    one_axis_each = (np.abs(turns).sum(axis=0) == 1).all() and np.abs(turns).max(axis=1).sum() == 2
+    if not one_axis_each or np.abs(voxels - exact).max() > ON_GRID:
+        apart = float(np.abs(voxels - exact).max())
+        raise _off_grid(path, reference, f"pixels up to {apart:.2f} voxels from those of the image", f"{ON_GRID}")
+    if (exact < 0).any() or (exact >= np.array(shape)[:, None]).any():
+        got = f"voxels {exact.min(axis=1).astype(int).tolist()} to {exact.max(axis=1).astype(int).tolist()}"
+        raise GeometryError(f"{path}: reaches outside {reference.source}", got=got, expected=f"within {shape}")
+    axes = [int(np.flatnonzero(turns[:, i])[0]) for i in (0, 1)]
+    return _Placed(
+        axes=(axes[0], axes[1]),
+        starts=(int(first[axes[0]]), int(first[axes[1]])),
+        signs=(int(turns[axes[0], 0]), int(turns[axes[1], 1])),
+        slice=int(first[3 - sum(axes)]),
+    )
+
+
+def _off_grid(path: Path, reference: Image, got: str, expected: str) -> GeometryError:
+    return GeometryError(
+        f"{path}: lies on another grid than {reference.source}",
+        got=got,
+        expected=expected,
+        next_step="give the series that it was drawn on",
+    )

@@ -1,0 +1,120 @@
+"""Which ROI or segment of a DICOM mask becomes which label value: a file of `name: value` lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from medseg.case import Array, LabelArray
+from medseg.errors import LabelError
+
+Names: TypeAlias = Mapping[str, int]
+"""Name of an ROI or segment to label value, in the order in which they are painted: the last wins."""
+
+
+def read_names(path: Path | str) -> dict[str, int]:
+    """The names of a file.
+
+    Parameters
+    ----------
+    path
+        YAML (or JSON): the ROI's name as it stands in the RTSTRUCT, or the segment's label in the SEG, to the label
+        value, one a line. Several names may have one value. Names that a file does not have are passed over, and
+        what is not named is left out. Where regions overlap, the later line wins.
+
+    Raises
+    ------
+    LabelError
+        Unreadable, no mapping, or values that are no whole numbers from 1 on.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"{file}: the names cannot be read", got=type(error).__name__) from error
+    content = _parsed(text, file)
+    wrong = [f"{k!r}: {v!r}" for k, v in content.items() if not isinstance(v, int) or isinstance(v, bool) or v < 1]
+    if wrong or not content:
+        raise LabelError(
+            f"{file}: no names of labels",
+            got=", ".join(wrong[:5]) or "an empty file",
+            expected="lines such as `GTV: 1`, values from 1 on",
+        )
+    return {str(name).strip(): int(value) for name, value in content.items()}
+
+
+def _parsed(text: str, file: Path) -> Mapping[object, object]:
+    import yaml
+
+    try:
+        content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise LabelError(f"{file}: the names are not YAML or JSON", got=type(error).__name__) from error
+    if content is not None and not isinstance(content, dict):
+        raise LabelError(f"{file}: no names of labels", got=type(content).__name__, expected="lines such as `GTV: 1`")
+    return content or {}
+
+
+def values_of(present: Sequence[tuple[int, str]], names: Names | None, *, what: str, path: Path) -> dict[int, int]:
+    """Number of each wanted ROI or segment to its label value, in the order of painting.
+
+    Parameters
+    ----------
+    present
+        (number, name) of those in the file.
+    names
+        None: each its own number.
+
+    Raises
+    ------
+    LabelError
+        None of the names is in the file.
+    """
+    if names is None:
+        return {number: number for number, _ in sorted(present)}
+    numbers = [(number, value) for name, value in names.items() for number, there in present if there.strip() == name]
+    if not numbers:
+        raise LabelError(
+            f"{path}: holds none of the {what} asked for",
+            got=", ".join(repr(name) for _, name in present) or f"no {what}",
+            expected=f"one of {', '.join(map(repr, names))}",
+            next_step="write the names as they stand in the file",
+        )
+    return dict(numbers)
+
+
+class Painter:
+    """A label map that refuses overlaps unless the order of the names says who wins.
+
+    Parameters
+    ----------
+    shape
+        Of the label map.
+    highest
+        The largest label value.
+    may_overlap
+        True: what is painted later wins.
+    path
+        Named in the error.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, highest: int, may_overlap: bool, path: Path) -> None:
+        self.labels: LabelArray = np.zeros(shape, dtype=np.uint8 if highest <= 255 else np.int32)
+        self.may_overlap, self.path = may_overlap, path
+
+    def paint(self, region: Array, value: int, *, where: tuple[int | slice, ...] = ()) -> None:
+        """Give `value` to the set voxels of `region`, which lies at `where` of the label map."""
+        part = self.labels[where]
+        taken = region & (part != 0) & (part != value)
+        if not self.may_overlap and taken.any():
+            raise LabelError(
+                f"{self.path}: two of its regions overlap, and nothing says which wins",
+                got=f"{int(taken.sum())} voxels of labels {int(part[taken][0])} and {value}",
+                expected="regions apart from each other, or a file of names whose later lines win",
+                next_step="give a file of names",
+            )
+        part[region] = value

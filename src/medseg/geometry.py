@@ -12,6 +12,11 @@ from medseg.errors import GeometryError
 GRID_TOLERANCE_MM = 1e-2
 """Two grids are the same when no voxel centre moves by more than this (NIfTI stores affines as float32)."""
 
+TILT_TOLERANCE_DEG = 0.2
+"""Voxel axes count as perpendicular up to here: float32 affines and rounded slice positions come this close."""
+
+_ROUNDING = 1e-3
+"""A voxel this near to the edge of a grid, in voxels, lies on it."""
 _RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -83,30 +88,87 @@ def reorient(image: Image, code: str) -> Image:
     return Image(array, np.asarray(image.affine @ matrix), image.source, image.modality, image.spacing_known)
 
 
-def grid_difference(a: Image, b: Image, *, spatial_dims: int, tolerance_mm: float = GRID_TOLERANCE_MM) -> str | None:
-    """What differs between the grids of two images ("size", "spacing", "direction", "origin"), with both values.
+def shear_deg(affine: Affine) -> float:
+    """By how many degrees the voxel axes miss right angles, at the worst pair."""
+    directions = lps_from_affine(affine)[2]
+    between = np.abs(directions.T @ directions - np.diag(np.einsum("ij,ij->j", directions, directions)))
+    return float(np.degrees(np.arcsin(np.clip(between.max(), 0.0, 1.0))))
 
-    None when no voxel centre differs by more than `tolerance_mm`.
+
+def upright_grid(affine: Affine, shape: Sequence[int]) -> tuple[Affine, tuple[int, int, int]]:
+    """Affine and size of a rectangular grid that covers a sheared one of `shape` (X, Y, Z) voxels.
+
+    X keeps its direction, Y its plane, and the old voxel (0, 0, 0) lies on the new grid, as do the old slices.
+    """
+    axes = np.asarray(affine)[:3, :3]
+    x = axes[:, 0] / np.linalg.norm(axes[:, 0])
+    y = axes[:, 1] - (axes[:, 1] @ x) * x
+    y /= np.linalg.norm(y)
+    z = np.cross(x, y) * np.sign(np.cross(x, y) @ axes[:, 2])
+    steps_mm = np.array([axes[:, 0] @ x, axes[:, 1] @ y, axes[:, 2] @ z])
+    to_new = np.stack([x, y, z]) @ axes / steps_mm[:, None]
+    corners = np.stack(np.meshgrid(*([0, n - 1] for n in shape), indexing="ij")).reshape(3, -1)
+    ends = to_new @ corners
+    first = np.floor(ends.min(axis=1) + _ROUNDING)
+    size = np.ceil(ends.max(axis=1) - _ROUNDING) - first + 1
+    upright = np.eye(4)
+    upright[:3, :3] = np.stack([x, y, z], axis=1) * steps_mm
+    upright[:3, 3] = affine[:3, 3] + upright[:3, :3] @ first
+    nx, ny, nz = (int(n) for n in size)
+    return upright, (nx, ny, nz)
+
+
+def resample(image: Image, *, affine: Affine, shape: Sequence[int], nearest: bool, outside: float) -> Image:
+    """The image ``(X, Y, Z)`` at the voxels of another grid; whole numbers stay whole.
+
+    Parameters
+    ----------
+    affine, shape
+        The grid to fill.
+    nearest
+        True takes the value of the nearest voxel (masks), False interpolates linearly.
+    outside
+        The value beyond the image.
+    """
+    from scipy.ndimage import affine_transform
+
+    matrix = np.linalg.inv(image.affine) @ affine
+    whole = image.array.dtype.kind in "biu"
+    values = affine_transform(
+        image.array if nearest else image.array.astype(np.float32),
+        np.asarray(matrix[:3, :3]),
+        offset=matrix[:3, 3],
+        output_shape=tuple(shape),
+        order=0 if nearest else 1,
+        mode="grid-constant",
+        cval=outside,
+    )
+    array = (np.rint(values) if whole and not nearest else values).astype(image.array.dtype)
+    return Image(array, affine, image.source, image.modality, image.spacing_known)
+
+
+def grid_difference(a: Image, b: Image, *, spatial_dims: int, tolerance_mm: float = GRID_TOLERANCE_MM) -> str | None:
+    """All that differs between the grids of two images ("size", "spacing", "direction", "origin"), with both values.
+
+    None when the sizes are equal and no voxel centre differs by more than `tolerance_mm`.
     """
     shape_a, shape_b = a.array.shape[-spatial_dims:], b.array.shape[-spatial_dims:]
-    if shape_a != shape_b:
-        return f"size {_text(shape_a)} against {_text(shape_b)}"
-    if spatial_dims == 2 and not (a.spacing_known and b.spacing_known):
-        return None
-    corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)]).T
-    corners[:spatial_dims] *= np.asarray(shape_a)[:, None] - 1
-    corners[spatial_dims:3] = 0
-    shift = np.abs((a.affine - b.affine) @ corners)[:3].max()
-    if shift <= tolerance_mm:
-        return None
-    return _why_apart(a.affine, b.affine, steps=corners[:3].max(axis=1), tolerance_mm=tolerance_mm)
+    differences = [] if shape_a == shape_b else [f"size {_text(shape_a)} against {_text(shape_b)}"]
+    if spatial_dims == 3 or (a.spacing_known and b.spacing_known):
+        differences += _apart(a.affine, b.affine, shape_a, tolerance_mm)
+    return ", ".join(differences) or None
 
 
-def _why_apart(a: Affine, b: Affine, *, steps: Array, tolerance_mm: float) -> str:
-    """The first of spacing, direction and origin that alone moves a voxel of a grid `steps` long too far.
+def _apart(a: Affine, b: Affine, shape: Sequence[int], tolerance_mm: float) -> list[str]:
+    """What of spacing, direction and origin moves a voxel of a grid of `shape` by more than `tolerance_mm`.
 
     Where only their sum does, the largest of them.
     """
+    steps = np.array([n - 1 for n in shape] + [0] * (3 - len(shape)))
+    corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)]).T
+    corners[:3] *= steps[:, None]
+    if np.abs((a - b) @ corners)[:3].max() <= tolerance_mm:
+        return []
     (origin_a, spacing_a, turn_a), (origin_b, spacing_b, turn_b) = lps_from_affine(a), lps_from_affine(b)
     moved_mm = {
         f"spacing {_text(spacing_a)} mm against {_text(spacing_b)} mm": np.abs(spacing_a - spacing_b) * steps,
@@ -115,9 +177,8 @@ def _why_apart(a: Affine, b: Affine, *, steps: Array, tolerance_mm: float) -> st
         f"origin {_text(origin_a)} mm against {_text(origin_b)} mm (LPS)": np.abs(origin_a - origin_b),
     }
     largest_mm = {text: float(distances.max()) for text, distances in moved_mm.items()}
-    return next(
-        (text for text, mm in largest_mm.items() if mm > tolerance_mm), max(largest_mm, key=largest_mm.__getitem__)
-    )
+    far = [text for text, mm in largest_mm.items() if mm > tolerance_mm]
+    return far or [max(largest_mm, key=largest_mm.__getitem__)]
 
 
 def _nearest_axes(directions: Array) -> list[tuple[int, int]]:

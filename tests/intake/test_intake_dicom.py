@@ -102,7 +102,7 @@ def test_positions_rounded_by_the_scanner_are_even(tmp_path: Path, make_series: 
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "orientation"),
         ({"ImagePositionPatient": None}, "does not say where it lies; got no ImagePositionPatient"),
         ({"PixelSpacing": None}, "no PixelSpacing"),
-        ({"ImagePositionPatient": [0, 3, 4]}, "not evenly|tilted"),
+        ({"ImagePositionPatient": [0, 3, 4]}, r"do not lie above each other; got slice 2 .* 1\.500 mm beside"),
     ],
     ids=["orientation", "spacing", "skewed", "no position", "no spacing", "shifted"],
 )
@@ -135,7 +135,8 @@ def test_two_series_are_refused_with_their_uids(tmp_path: Path, make_series: Mak
     for file in list(tmp_path.iterdir()):
         file.rename(tmp_path / f"first_{file.name}")
     make_series(tmp_path, [0, 2], series="1.2.3.99")
-    with pytest.raises(ImageError, match=r"more than one series.*2 SeriesInstanceUIDs: 1\.2\.3\.4, 1\.2\.3\.99"):
+    told = r"more than one series.*2 images\) 1\.2\.3\.99; .*2 images\) 1\.2\.3\.4; .*--series"
+    with pytest.raises(ImageError, match=told):
         read_image(tmp_path)
 
 
@@ -258,5 +259,5 @@ def test_an_unreadable_value_is_refused_without_being_quoted(tmp_path: Path, mak
 
 
 def test_masks_are_not_taken_from_dicom(tmp_path: Path, make_dicom: Make) -> None:
-    with pytest.raises(LabelError, match="not read from DICOM"):
+    with pytest.raises(LabelError, match="not a mask; got CT Image Storage"):
         read_label(make_dicom(tmp_path / "a.dcm", PIXELS))

@@ -43,7 +43,8 @@ def test_a_fitting_pair_passes_and_zero_is_always_a_label() -> None:
     ids=["origin", "spacing", "direction"],
 )
 def test_different_grids_are_named_with_both_values(affine: np.ndarray, message: str) -> None:
-    with pytest.raises(GeometryError, match=rf"case 7: image i\.nii and label l\.nii.*{message}"):
+    told = rf"case 7: l\.nii: the mask lies on another grid than i\.nii; got .*{message}"
+    with pytest.raises(GeometryError, match=told):
         check_pair(image(), label(affine), case_id="7", labels=None)
 
 

@@ -73,7 +73,7 @@ def test_a_mask_on_another_grid_is_refused_with_both_values(label: Any, affine: 
     match = f"case 0042: mask.nii.gz: the mask lies on another grid than image.nii.gz; got {difference}"
     with pytest.raises(GeometryError, match=match) as caught:
         CheckCased(labels=NAMES)(case(label, affine, id="0042"))
-    assert "resample the mask" in str(caught.value)
+    assert "within 0.01 mm at every voxel" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_a_mask_on_another_grid_is_refused_with_both_values(label: Any, affine: 
         pytest.param((0.5, 1), "0.5", id="between"),
         pytest.param((-1,), "-1", id="negative"),
         pytest.param((float("nan"),), "nan", id="nan"),
-        pytest.param(range(3, 40), "3, 4, 5, 6, 7, 8, 9, 10, 11, 12", id="the first ten"),
+        pytest.param(range(3, 40), "3, 4, 5, 6, 7, 8, 9, 10 and 29 more", id="the first eight"),
     ],
 )
 def test_values_that_are_no_labels_are_refused(values: tuple[float, ...], got: str) -> None:
-    with pytest.raises(LabelError, match=f"mask.nii.gz: .* no labels of the bundle; got {got}; expected 0, 1, 2"):
+    with pytest.raises(LabelError, match=f"mask.nii.gz: .* no labels of the bundle; got {got}; expected only 0, 1, 2"):
         CheckCased(labels=NAMES)(case(mask(*values)))
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from medseg.intake.checks import check_pair
 from medseg.intake.files import read_image, read_label
-from medseg.intake.inputs import Input, case_id, find_inputs
+from medseg.intake.inputs import Input, case_id, find_inputs, source_files
+from medseg.pairs import check_pair
 
 if TYPE_CHECKING:
     from medseg.intake.reader import MedsegLabelReader, MedsegReader
@@ -23,6 +23,7 @@ __all__ = [
     "find_inputs",
     "read_image",
     "read_label",
+    "source_files",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,13 @@ import numpy as np
 
 from medseg.case import Affine, Array, Image
 from medseg.errors import GeometryError, ImageError, LabelError, MedsegError
-from medseg.geometry import grid_difference
+from medseg.findings import Finding
+from medseg.geometry import TILT_TOLERANCE_DEG, shear_deg
 
 LABEL_TOLERANCE = 1e-3
 """How far a stored label may lie from an integer: scaled NIfTI masks come back as 0.9999999."""
 
 _SINGULAR = 1e-6
-_MOST_VALUES_SHOWN = 8
 
 
 @contextmanager
@@ -41,6 +41,28 @@ def unreadable(path: Path, kind: str, *errors: type[BaseException], show_message
         ) from error
 
 
+def memory_bytes() -> int:
+    """The memory that this process may take: the machine's, or its container's where that is less."""
+    import os
+
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
+    container = Path("/sys/fs/cgroup/memory.max")
+    text = container.read_text(encoding="ascii").strip() if container.is_file() else "max"
+    return min(limit, int(text)) if text.isdecimal() else limit
+
+
+def refuse_too_large(values: int, itemsize: int, path: Path) -> None:
+    """Refuse an image of so many values of `itemsize` bytes that it cannot be held twice, before memory is taken."""
+    wanted, limit = 2 * values * itemsize, memory_bytes()
+    if wanted > limit:
+        raise ImageError(
+            f"{path}: the image is larger than the memory",
+            got=f"{values} values: {wanted / 1e9:.1f} GB to read it",
+            expected=f"at most {limit / 1e9:.1f} GB",
+            next_step="is the file damaged? If not, give a part of the image or use a machine with more memory",
+        )
+
+
 def checked_affine(affine: Array, path: Path) -> Affine:
     """`affine` as float64 (4, 4); refused when it is not finite or maps voxels onto a plane, a line or a point."""
     matrix = np.asarray(affine, dtype=np.float64)
@@ -54,6 +76,24 @@ def checked_affine(affine: Array, path: Path) -> Affine:
             next_step="write the file again with its spacing and orientation",
         )
     return matrix
+
+
+def shear_findings(image: Image) -> list[Finding]:
+    """Voxel axes that are not perpendicular: a CT with a tilted gantry that was written without resampling."""
+    off = shear_deg(image.affine)
+    if off <= TILT_TOLERANCE_DEG:
+        return []
+    return [
+        Finding(
+            code="sheared-grid",
+            severity="error",
+            what="its voxel axes are not perpendicular (a tilted gantry?)",
+            got=f"{off:.2f} degrees from a right angle",
+            expected=f"at most {TILT_TOLERANCE_DEG} degrees",
+            next_step="resample it to a rectangular grid",
+            repair="--tilt",
+        )
+    ]
 
 
 def checked_image(image: Image) -> Image:
@@ -99,52 +139,6 @@ def checked_label(label: Image) -> Image:
         )
     dtype = np.uint8 if high <= 255 else np.uint16 if high <= 65535 else np.int32
     return replace(label, array=array.astype(dtype))
-
-
-def check_pair(image: Image, label: Image, *, case_id: str, labels: Collection[int] | None) -> None:
-    """Refuse an image and a mask that do not belong together.
-
-    Parameters
-    ----------
-    image, label
-        As `read_image` ``(C, X, Y[, Z])`` and `read_label` ``(X, Y[, Z])`` give them.
-    case_id
-        Named in the error.
-    labels
-        Every value that the bundle knows; 0 (background) is always allowed. None: any value.
-
-    Raises
-    ------
-    GeometryError
-        Size, spacing, direction or origin differ.
-    LabelError
-        The mask holds values outside `labels`.
-    """
-    axes = label.array.ndim
-    if image.array.ndim != axes + 1:
-        difference: str | None = f"{image.array.ndim - 1} dimensions against {axes}"
-    else:
-        difference = grid_difference(image, label, spatial_dims=axes)
-    if difference is not None:
-        raise GeometryError(
-            f"case {case_id}: image {image.source} and label {label.source} lie on different grids",
-            got=f"image against label: {difference}",
-            next_step="draw or resample the mask on the grid of its image",
-        )
-    if labels is not None:
-        _check_values(label, case_id, labels)
-
-
-def _check_values(label: Image, case_id: str, labels: Collection[int]) -> None:
-    unknown = sorted({int(v) for v in np.unique(label.array)} - {0, *labels})
-    if unknown:
-        more = f" and {len(unknown) - _MOST_VALUES_SHOWN} more" if len(unknown) > _MOST_VALUES_SHOWN else ""
-        raise LabelError(
-            f"case {case_id}: {label.source} holds values outside the label set",
-            got=", ".join(map(str, unknown[:_MOST_VALUES_SHOWN])) + more,
-            expected=f"only {sorted({0, *labels})}",
-            next_step="map the values of the mask to those of the bundle",
-        )
 
 
 def _refuse_empty(array: Array, path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from medseg.errors import GeometryError
 from medseg.intake.dicom_grid import DIRECTION_TOLERANCE, DUPLICATE_MM, Plane
-from medseg.intake.dicom_header import Header, dicom_errors, make_plane, rescale
+from medseg.intake.dicom_header import Header, dicom_errors, make_plane
 
 
 def frame_planes(header: Header) -> list[Plane]:
@@ -49,9 +49,9 @@ def _plane(header: Header, file: Any, frame: Any, shared: Any, index: int) -> Pl
     with dicom_errors(header.path):
         if not (place and turn and measures):
             raise GeometryError(f"{header.path}: frame {index + 1} does not say where it lies")
-        scaling = rescale(group("PixelValueTransformationSequence") or file)
+        values = group("PixelValueTransformationSequence") or file
         position, orientation = place.ImagePositionPatient, turn.ImageOrientationPatient
-        return make_plane(f"frame {index + 1}", index, file, position, orientation, measures, scaling)
+        return make_plane(f"frame {index + 1}", index, file, position, orientation, measures, values)
 
 
 def _refuse_more_dimensions(planes: Sequence[Plane], file: Any, header: Header) -> None:

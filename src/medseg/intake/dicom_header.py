@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,10 +37,30 @@ _TAGS = [
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PixelRepresentation", "BitsStored"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("NominalScannedPixelSpacing", "SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
-    "ModalityLUTSequence",
+    *("ModalityLUTSequence", "RescaleType", "BitsAllocated", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("StudyInstanceUID", "SeriesNumber", "ImageType"),
 ]
+_TRAITS = (
+    *("TemporalPositionIdentifier", "EchoTime", "EchoNumbers", "DiffusionBValue", "TriggerTime", "InversionTime"),
+    *("FlipAngle", "AcquisitionNumber", "ConvolutionKernel", "ImageType"),
+)
+"""What tells the volumes apart that one series may hold at the same positions."""
+_DESCRIPTION_TAGS = (
+    *("SeriesDescription", "PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "AccessionNumber"),
+    *("ReferringPhysicianName", "PatientAddress", "PatientTelephoneNumbers"),
+)
+"""The description of a series, and whose values it must not repeat."""
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_META_BYTES, _META_LENGTH_AT = 1024, 140
+"""The file meta information stands in the first kilobyte; its length after preamble, magic, tag, VR and length."""
+_DEFLATE_LIMIT = 1032
+"""The most that deflate can shrink anything (zlib's technical notes)."""
+_ALWAYS_FINE_BYTES = 1 << 27
+MOST_INFLATED_BYTES = 1 << 32
+"""The longest pixel data that DICOM can hold uncompressed."""
 _COUNTS = ("Rows", "Columns", "SamplesPerPixel", "BitsStored", "PixelRepresentation", "NumberOfFrames")
 _ID_DIGITS = 12
+WITHHELD = "(withheld: it repeats what is known of the patient)"
 
 
 @dataclass(frozen=True)
@@ -57,6 +78,27 @@ class Header:
     @property
     def series(self) -> str:
         return str(self.tags.get("SeriesInstanceUID", ""))
+
+    @property
+    def study(self) -> str:
+        return str(self.tags.get("StudyInstanceUID", ""))
+
+    @property
+    def number(self) -> str:
+        """SeriesNumber as it is written; "" where there is none."""
+        number = self.tags.get("SeriesNumber")
+        return "" if number is None else str(number)
+
+    @property
+    def image_type(self) -> tuple[str, ...]:
+        """ImageType: ORIGINAL or DERIVED, PRIMARY or SECONDARY, then what the vendor adds, such as LOCALIZER."""
+        value = self.tags.get("ImageType") or ()
+        return (value,) if isinstance(value, str) else tuple(str(v) for v in value)
+
+    @property
+    def syntax(self) -> str:
+        """UID of the transfer syntax: how the file is encoded."""
+        return str(self.tags.file_meta.get("TransferSyntaxUID", ""))
 
     @property
     def modality(self) -> str | None:
@@ -121,7 +163,8 @@ def read_header(path: Path) -> Header:
     from pydicom import dcmread
 
     with dicom_errors(path):
-        header = Header(path, dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
+        _refuse_bomb(path)
+        header = Header(path, dcmread(path, stop_before_pixels=True, specific_tags=[*_TAGS, *_TRAITS]))
         _decode(header)
     if not header.sop or (header.sop in _SLICES | _FRAMES | _PICTURES and not header.tags.get("Rows")):
         raise ImageError(
@@ -130,6 +173,26 @@ def read_header(path: Path) -> Header:
             next_step="the file is damaged or truncated: copy or export it again",
         )
     return header
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse a deflated file that would fill the memory, before pydicom inflates it whole."""
+    with path.open("rb") as file:
+        start = file.read(_META_BYTES)
+        if _DEFLATED not in start or path.stat().st_size * _DEFLATE_LIMIT <= _ALWAYS_FINE_BYTES:
+            return
+        length = int.from_bytes(start[_META_LENGTH_AT : _META_LENGTH_AT + 4], "little")
+        file.seek(_META_LENGTH_AT + 4 + length)
+        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflater.eof and (chunk := inflater.unconsumed_tail or file.read(1 << 16)):
+            size += len(inflater.decompress(chunk, 1 << 22))
+            if size > MOST_INFLATED_BYTES:
+                raise ImageError(
+                    f"{path}: inflates without an end in sight",
+                    got=f"more than {size / 1e9:.1f} GB from {path.stat().st_size} bytes",
+                    expected=f"at most {MOST_INFLATED_BYTES / 1e9:.1f} GB",
+                    next_step="the file is damaged or was made to do harm",
+                )
 
 
 def _decode(header: Header) -> None:
@@ -152,9 +215,10 @@ def plane_of(header: Header, index: int) -> Plane:
             next_step="export it again with its geometry",
         )
     with dicom_errors(header.path):
-        return make_plane(
-            header.name, index, tags, tags.ImagePositionPatient, tags.ImageOrientationPatient, tags, rescale(tags)
+        plane = make_plane(
+            header.name, index, tags, tags.ImagePositionPatient, tags.ImageOrientationPatient, tags, tags
         )
+        return replace(plane, traits=tuple((name, str(tags.get(name))) for name in _TRAITS if name in tags))
 
 
 def make_plane(
@@ -164,13 +228,17 @@ def make_plane(
     position: Any,
     orientation: Any,
     measures: Any,
-    scaling: tuple[float, float],
+    values: Any,
 ) -> Plane:
-    """A `Plane` from the values of DICOM: `measures` holds PixelSpacing (between rows, between columns)."""
+    """A `Plane` from the values of DICOM.
+
+    `measures` holds PixelSpacing (between rows, between columns), `values` the rescale, `tags` the rest.
+    """
+    slope, intercept = rescale(values)
     rows_mm, columns_mm = (float(v) for v in measures.PixelSpacing)
     thickness = abs(float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 0.0)) or 1.0
     numbers = [*map(float, position), *map(float, orientation)]
-    if len(numbers) != 9 or not np.isfinite([*numbers, rows_mm, columns_mm, thickness, *scaling]).all():
+    if len(numbers) != 9 or not np.isfinite([*numbers, rows_mm, columns_mm, thickness, slope, intercept]).all():
         raise GeometryError(f"{name}: its position, orientation or spacing are not finite numbers")
     return Plane(
         name=name,
@@ -180,8 +248,10 @@ def make_plane(
         spacing_mm=(columns_mm, rows_mm),
         size=(int(tags.Columns), int(tags.Rows)),
         thickness_mm=thickness,
-        slope=scaling[0],
-        intercept=scaling[1],
+        slope=slope,
+        intercept=intercept,
+        unit=_unit(values),
+        padding=padding(tags),
     )
 
 
@@ -192,3 +262,42 @@ def rescale(tags: Any) -> tuple[float, float]:
     if pair[0] == 0 or not np.isfinite(pair).all():
         raise ImageError("rescale slope and intercept erase the image", got=pair)
     return pair
+
+
+def _unit(tags: Any) -> str:
+    if tags.get("RescaleSlope") is None and tags.get("RescaleIntercept") is None:
+        return "stored values"
+    return str(tags.get("RescaleType") or "unspecified")
+
+
+def padding(tags: Any) -> tuple[int, int] | None:
+    """Lowest and highest stored value that stand for "not scanned": PS3.3 C.7.5.1.1.2; None where none are given.
+
+    The two tags are often written with the other sign than the pixels: their bits are read as the pixels' are.
+    """
+    ends = [tags.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if ends[0] is None:
+        return None
+    low, high = (_as_pixel(end if end is not None else ends[0], tags) for end in ends)
+    return min(low, high), max(low, high)
+
+
+def _as_pixel(value: Any, tags: Any) -> int:
+    """A value of VR "US or SS" as one of the file's pixels."""
+    if isinstance(value, bytes):
+        value = int.from_bytes(value[:2], "little")
+    bits, signed = int(tags.get("BitsAllocated") or 16), int(tags.get("PixelRepresentation") or 0)
+    number = int(value) % (1 << bits)
+    return number - (1 << bits) if signed and number >= 1 << (bits - 1) else number
+
+
+def description(path: Path) -> str:
+    """SeriesDescription of a file; withheld where it repeats a value of the patient."""
+    from pydicom import dcmread
+
+    with dicom_errors(path):
+        tags = dcmread(path, stop_before_pixels=True, specific_tags=list(_DESCRIPTION_TAGS))
+        text = str(tags.get("SeriesDescription") or "").strip()
+        known = " ".join(str(tags.get(name) or "") for name in _DESCRIPTION_TAGS[1:])
+    words = {word.lower() for word in re.split(r"[\W_]+", known) if len(word) > 2}
+    return WITHHELD if any(word in text.lower() for word in words) else text

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from medseg.case import Image
 from medseg.errors import ImageError, LabelError
-from medseg.intake.checks import checked_image, checked_label
+from medseg.findings import refuse
+from medseg.intake.checks import checked_image, checked_label, shear_findings
 from medseg.intake.itk import read_itk
 from medseg.intake.nifti import read_nifti
 from medseg.intake.raster import read_raster
@@ -18,6 +21,7 @@ DICOM = (".dcm", ".dicom", ".ima")
 """Suffixes that promise DICOM; any file with the DICOM magic is DICOM, whatever its suffix."""
 
 _MAGIC, _MAGIC_AT = b"DICM", 128
+_SERIES = re.compile(r"#([0-9.]+)")
 
 
 def read_image(path: Path | str) -> Image:
@@ -26,7 +30,8 @@ def read_image(path: Path | str) -> Image:
     Parameters
     ----------
     path
-        NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP, a DICOM file, or the folder of one DICOM series.
+        NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP, a DICOM file, the folder of one DICOM series, or FOLDER/#UID for
+        one of several series in a folder.
 
     Returns
     -------
@@ -39,18 +44,37 @@ def read_image(path: Path | str) -> Image:
     ImageError
         Unreadable, truncated, of an unknown format, empty, constant, in colour, or with NaN or Inf.
     GeometryError
-        Slices that form no regular grid, or an affine that is none.
+        Slices that form no regular grid, or an affine that is none or is sheared.
     """
-    source = _existing(Path(path))
+    folder, uid = split_series(Path(path))
+    source = _existing(folder)
     if is_dicom(source) or source.is_dir():
         from medseg.intake.dicom_image import read_dicom
 
-        return checked_image(read_dicom(source))
-    return checked_image(_read_plain(source))
+        return checked_image(read_dicom(source, series=uid))
+    image = read_plain(source)
+    refuse(shear_findings(image), source)
+    return checked_image(image)
 
 
-def read_label(path: Path | str) -> Image:
+def read_label(
+    path: Path | str,
+    *,
+    reference: Image | Path | str | None = None,
+    names: Mapping[str, int] | Path | str | None = None,
+) -> Image:
     """Read one mask as integers, whatever they were stored as.
+
+    Parameters
+    ----------
+    path
+        NIfTI, NRRD, MetaImage or a picture; an RTSTRUCT or a DICOM SEG (binary, fractional, label map).
+    reference
+        For RTSTRUCT and SEG the image it was drawn on, as `read_image` gives it, or its file or folder: they are
+        checked against it and come onto its grid. Other masks have a grid of their own.
+    names
+        For RTSTRUCT and SEG: ROI name or segment label to label value, or a YAML or JSON file of these, in the order
+        in which they win where they overlap, the last first. None: each ROI or segment its number.
 
     Returns
     -------
@@ -62,12 +86,26 @@ def read_label(path: Path | str) -> Image:
     ImageError
         Unreadable, truncated, of an unknown format or empty.
     LabelError
-        In colour, in DICOM, or with values that are no integers from 0 up.
+        In colour, with values that are no integers from 0 up, or DICOM without `reference` or without a mask.
+    GeometryError
+        An RTSTRUCT or SEG that was drawn on another series or does not lie on the image's grid.
     """
     source = _existing(Path(path))
-    if source.is_dir() or is_dicom(source):
-        raise LabelError(f"{source}: masks are not read from DICOM", next_step="give the mask as NIfTI, NRRD or PNG")
-    return checked_label(_read_plain(source, as_label=True))
+    if source.is_dir():
+        raise LabelError(f"{source}: a folder is no mask", next_step="give the file")
+    if is_dicom(source):
+        from medseg.intake.dicom_label import read_dicom_label
+
+        return checked_label(read_dicom_label(source, reference=reference, names=names))
+    label = read_plain(source, as_label=True)
+    refuse(shear_findings(label), source)
+    return checked_label(label)
+
+
+def split_series(path: Path) -> tuple[Path, str | None]:
+    """Folder and SeriesInstanceUID of FOLDER/#UID; any other path and None."""
+    match = _SERIES.fullmatch(path.name)
+    return (path, None) if match is None or path.exists() else (path.parent, match[1])
 
 
 def suffix(path: Path) -> str:
@@ -102,7 +140,8 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _read_plain(path: Path, *, as_label: bool = False) -> Image:
+def read_plain(path: Path, *, as_label: bool = False) -> Image:
+    """A file that is not DICOM, as it is: ``(X, Y, Z)`` or ``(X, Y)``, its values and grid unchecked."""
     kind = suffix(path)
     if path.stat().st_size == 0:
         raise ImageError(f"{path}: the file is empty (0 bytes)", next_step="copy or export it again")

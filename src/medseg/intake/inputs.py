@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import DataError, ImageError
-from medseg.intake.files import is_dicom, is_plain_image, stem
+from medseg.intake.files import is_dicom, is_plain_image, split_series, stem
 
 if TYPE_CHECKING:
     from medseg.intake.dicom_header import Header
+    from medseg.intake.series import Series
 
 _OUR_OUTPUTS = ("_preview.png", "_comparison.png")
 
@@ -25,38 +26,48 @@ class Input:
     id
         Names the outputs: the file's stem; for DICOM a hash that tells nothing about the patient.
     path
-        The file, or the folder of its DICOM series.
+        The file, the folder of its DICOM series, or FOLDER/#UID for one of several series in a folder; `read_image`
+        reads each, and `source_files` lists what is behind it.
     """
 
     id: str
     path: Path
 
 
-def find_inputs(path: Path | str) -> tuple[Input, ...]:
+def find_inputs(path: Path | str, *, series: str | None = None, modality: str | None = None) -> tuple[Input, ...]:
     """The images that a file or a folder stands for, by name.
 
-    A file is itself. A folder gives its images, and the DICOM in it and in the folders directly inside it: single
-    slices are one series per folder, each X-ray and each multi-frame file is an input of its own. Previews and
-    comparisons that medseg wrote, hidden files and files of other kinds are passed over.
+    A file is itself. A folder gives its images, and the DICOM in it and in all folders below: single slices are one
+    series per folder, each X-ray and each multi-frame file is an input of its own. Previews and comparisons that medseg
+    wrote, hidden files and files of other kinds are passed over.
+
+    Parameters
+    ----------
+    series
+        Which DICOM series to take of each study: a SeriesInstanceUID, SeriesNumber, SeriesDescription, or "auto" (no
+        localiser or secondary capture, original before derived, then the most slices). None: every one; where a folder
+        holds several series of slices it stays one input, which is refused when it is read.
+    modality
+        With `series`: only series of this DICOM modality are considered.
 
     Raises
     ------
     DataError
-        No image at all, or two inputs with one id.
+        No image at all, two inputs with one id, or no single series that fits `series`.
     """
     source = Path(path)
+    folder, uid = split_series(source)
+    if uid is not None:
+        return (Input(case_id(source), source),)
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
     if source.is_file():
+        _refuse_choice(source, series)
         return (Input(case_id(source), source),)
-    entries = _visible(source)
-    inputs = [Input(stem(e), e) for e in entries if _is_plain_input(e)]
-    for folder in (source, *(e for e in entries if e.is_dir())):
-        inputs += _dicom_inputs(folder)
+    inputs = _chosen_inputs(source, series, modality) if series is not None else _all_inputs(folder)
     if not inputs:
         raise DataError(
             f"{source}: no readable input in the folder",
-            got=f"{len(entries)} files and folders",
             expected="images, a DICOM series, or folders of DICOM series",
         )
     _refuse_twins(inputs)
@@ -70,6 +81,9 @@ def case_id(path: Path | str) -> str:
     as one series holds several of them.
     """
     source = Path(path)
+    _, uid = split_series(source)
+    if uid is not None:
+        return _hash([uid])
     if source.is_dir():
         found = _dicom_inputs(source)
         if not found:
@@ -83,25 +97,99 @@ def case_id(path: Path | str) -> str:
     return stem(source)
 
 
+def source_files(path: Path | str) -> tuple[Path, ...]:
+    """The files behind one input: itself, or the slices of its DICOM series by file name."""
+    source = Path(path)
+    folder, uid = split_series(source)
+    if uid is None and not source.is_dir():
+        return (source,)
+    from medseg.intake.dicom_image import headers_of
+
+    return tuple(header.path for header in headers_of(folder, series=uid))
+
+
+def folders_below(folder: Path) -> list[Path]:
+    """`folder` and all folders in it, by path, without hidden ones; a link that leads back is not followed twice."""
+    found, waiting, seen = [], [folder], set()
+    while waiting:
+        here = waiting.pop()
+        identity = (here.stat().st_dev, here.stat().st_ino)
+        if identity not in seen:
+            seen.add(identity)
+            found.append(here)
+            waiting += [entry for entry in visible(here) if entry.is_dir()]
+    return sorted(found)
+
+
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder, by name, without hidden entries."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be read", got=type(error).__name__) from error
+
+
+def dicom_headers(folder: Path) -> dict[Path, Header | None]:
+    """Each DICOM file directly in `folder` with its header, or None where it cannot be read."""
+    return {file: _header_or_none(file) for file in visible(folder) if is_dicom(file)}
+
+
+def _all_inputs(source: Path) -> list[Input]:
+    inputs = [Input(stem(entry), entry) for entry in visible(source) if _is_plain_input(entry)]
+    for folder in folders_below(source):
+        inputs += _dicom_inputs(folder)
+    return inputs
+
+
+def _chosen_inputs(source: Path, series: str, modality: str | None) -> list[Input]:
+    from medseg.intake.series import choose_series, series_among
+
+    found: list[Series] = []
+    lone: dict[Path, bool] = {}
+    for folder in folders_below(source):
+        headers = [h for h in dicom_headers(folder).values() if h is not None and h.kind != "other"]
+        groups = series_among(headers)
+        lone[folder] = len(groups) == 1
+        found += groups
+    if not found:
+        raise DataError(f"{source}: no DICOM series to choose from", got=f"--series {series!r}")
+    chosen = choose_series(found, series, modality=modality)
+    return [one for each in chosen for one in _inputs_of(each, alone=lone[each.headers[0].path.parent])]
+
+
 def _dicom_inputs(folder: Path) -> list[Input]:
     """X-rays and multi-frame files one each; all single slices of the folder together.
 
     Files that cannot be read stay inputs: reading them later names what is wrong, for that case alone.
     """
-    files = [entry for entry in _visible(folder) if is_dicom(entry)]
-    headers = {file: _header_or_none(file) for file in files}
-    readable = [h for h in headers.values() if h is not None and h.kind != "other"]
-    inputs = [Input(h.id, h.path) for h in readable if h.kind in ("picture", "frames")]
-    slices = [h for h in readable if h.kind == "slice"]
-    if slices:
-        return [*inputs, Input(_series_id(slices), folder)]
+    from medseg.intake.series import series_among
+
+    headers = dicom_headers(folder)
+    images = [h for h in headers.values() if h is not None and h.kind != "other"]
+    groups = series_among(images)
+    volumes = [group for group in groups if any(header.kind == "slice" for header in group.headers)]
+    inputs = [Input(h.id, h.path) for h in images if h.kind in ("picture", "frames")]
+    if len(volumes) == 1:
+        return [*inputs, *(i for i in _inputs_of(volumes[0], alone=len(groups) == 1) if i not in inputs)]
+    if volumes:
+        return [*inputs, Input(_hash(volume.uid for volume in volumes), folder)]
     return inputs + [Input(stem(file), file) for file, header in headers.items() if header is None]
 
 
-def _series_id(slices: Sequence[Header]) -> str:
+def _inputs_of(series: Series, *, alone: bool) -> list[Input]:
+    """The inputs of one series, the only one of its folder or not."""
+    inputs = [Input(h.id, h.path) for h in series.headers if h.kind in ("picture", "frames")]
+    slices = [header for header in series.headers if header.kind == "slice"]
+    if slices:
+        folder = slices[0].path.parent
+        inputs.append(Input(_hash([series.uid]), folder if alone else folder / f"#{series.uid}"))
+    return inputs
+
+
+def _hash(uids: Iterable[str]) -> str:
     from medseg.intake.dicom_header import short_hash
 
-    return short_hash("\n".join(sorted({header.series for header in slices})))
+    return short_hash("\n".join(sorted(uids)))
 
 
 def _header_or_none(path: Path) -> Header | None:
@@ -113,12 +201,17 @@ def _header_or_none(path: Path) -> Header | None:
         return None
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-
-
 def _is_plain_input(path: Path) -> bool:
     return path.is_file() and is_plain_image(path) and not path.name.endswith(_OUR_OUTPUTS) and not is_dicom(path)
+
+
+def _refuse_choice(source: Path, series: str | None) -> None:
+    if series is not None:
+        raise DataError(
+            f"{source}: a single file leaves no series to choose",
+            got=f"--series {series!r}",
+            next_step="leave --series out, or give the folder",
+        )
 
 
 def _refuse_twins(inputs: Iterable[Input]) -> None:

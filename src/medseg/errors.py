@@ -53,8 +53,16 @@ class TrainingError(MedsegError):
     """A training run that cannot go on (loss not finite, damaged checkpoint)."""
 
 
+class RunError(MedsegError):
+    """A run over many cases that cannot go on (a stage has died, the disk is full); what was done is kept."""
+
+
 class OutputError(MedsegError):
     """A result that cannot be written where it was asked for."""
+
+
+class PacsError(MedsegError):
+    """A PACS that cannot be reached, refuses, or answers with what cannot be trusted."""
 
 
 def user_error(error: BaseException) -> MedsegError | None:

@@ -4,32 +4,106 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp\..+")
+_OLD_SECONDS = 24 * 3600.0
+_LIVE: set[Path] = set()
+
+
+def temporary_beside(path: Path) -> Path:
+    """A hidden name in the folder of `path` (a rename is only atomic within one file system) for what becomes `path`.
+
+    It keeps the whole file name at its end, so writers that choose a format by suffix (".nii.gz") work unchanged.
+    `remove_temporary` ends it.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp.{path.name}")
+    _LIVE.add(temporary)
+    return temporary
+
+
+def remove_temporary(temporary: Path) -> None:
+    """Remove a file of `temporary_beside`, if it is still there."""
+    temporary.unlink(missing_ok=True)
+    _LIVE.discard(temporary)
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to; on success it becomes `path` in one step, on any error it is removed.
 
-    The temporary file is hidden, lies in the folder of `path` (a rename is only atomic within one file system) and
-    keeps the whole file name at its end, so writers that choose a format by suffix (".nii.gz") work unchanged.
-
     Parameters
     ----------
     path
         The file to write; its folder must exist. An existing file stays as it is until the new one is complete.
     """
-    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp.{path.name}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         temporary.replace(path)
     finally:
+        remove_temporary(temporary)
+
+
+def remove_own_temporaries() -> None:
+    """Remove the temporary files of threads that are not going to finish them; for the end of a process."""
+    for temporary in list(_LIVE):
         temporary.unlink(missing_ok=True)
+
+
+class SharedFolder:
+    """A folder that this process, and maybe others, writes into; what killed processes left there is removed.
+
+    Each process holds a shared lock on the folder, which ends with the process however it ends. Who could lock it for
+    itself alone knows that every temporary file in it is a leftover. Where the file system has no locks, those of
+    more than a day are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._handle: int | None = None
+        alone = self._lock(folder)
+        for entry in folder.iterdir():
+            if _TEMPORARY.fullmatch(entry.name) and (alone or _is_old(entry)):
+                entry.unlink(missing_ok=True)
+        self._share()
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def _lock(self, folder: Path) -> bool:
+        """Whether nobody else writes there."""
+        try:
+            import fcntl
+
+            self._handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (ImportError, OSError):
+            return False
+        return True
+
+    def _share(self) -> None:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            if self._handle is not None:
+                fcntl.flock(self._handle, fcntl.LOCK_SH)  # whoever looks for leftovers is done in no time
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _OLD_SECONDS
+    except OSError:
+        return False
 
 
 @contextmanager

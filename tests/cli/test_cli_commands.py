@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from medseg.cli import main
-from medseg.errors import BundleError, DataError, TrainingError
+from medseg.errors import BundleError, DataError, RunError, TrainingError
 from medseg.outputs import CaseReport, Report
+from medseg.workflows import CaseOptions
 
 Stand = Callable[[Any, str, Any], list[inspect.BoundArguments]]
 
@@ -65,6 +66,7 @@ def test_evaluate_hands_on_its_arguments(workflows: Any, stand_in: Stand):
         "output_dir": Path("out"),
         "overlays": ("smoke",),
         "overrides": {"overlap": 0.25},
+        "options": CaseOptions(),
     }
 
 
@@ -77,7 +79,30 @@ def test_predict_hands_on_its_arguments(workflows: Any, stand_in: Stand):
         "output_dir": Path("out"),
         "overlays": (),
         "overrides": {"overlap": 0.25},
+        "options": CaseOptions(),
     }
+
+
+@pytest.mark.parametrize(("command", "name"), [(EVALUATE, "evaluate"), (PREDICT, "predict")])
+def test_each_flag_for_many_cases_is_handed_on(command: list[str], name: str, workflows: Any, stand_in: Stand):
+    calls = stand_in(workflows, name, report(a=None))
+    words = "--resume --jobs 3 --device cuda:1 --tta --precision bf16 --backend openvino --save-probabilities"
+    assert main([*command, *words.split()]) == 0
+    assert given(calls)["options"] == CaseOptions(
+        resume=True,
+        jobs=3,
+        device="cuda:1",
+        tta=True,
+        precision="bf16",
+        backend="openvino",
+        save_probabilities=True,
+    )
+
+
+def test_a_run_that_stops_midway_gives_1(workflows: Any, stand_in: Stand, capsys: pytest.CaptureFixture[str]):
+    stand_in(workflows, "predict", RunError("nothing more can be written to out", next_step="make room"))
+    assert main(PREDICT) == 1
+    assert capsys.readouterr() == ("", "medseg: error: nothing more can be written to out; make room\n")
 
 
 def test_score_hands_on_its_arguments(workflows: Any, stand_in: Stand):

@@ -28,7 +28,7 @@ def case(shape, *, case_id="case1", spacing=(10.0, 10.0, 5.0), known=True) -> tu
 
 def test_a_volume_leaves_mask_preview_and_manifest(tmp_path: Path) -> None:
     prediction, image = case((4, 5, 6))
-    names = write_prediction(prediction, image, tmp_path, manifest={"bundle": {"name": "ct_lung"}})
+    names = write_prediction(prediction, image, tmp_path, manifest=lambda: {"bundle": {"name": "ct_lung"}})
     assert names == {"mask": "case1.nii.gz", "preview": "case1_preview.png", "manifest": "case1_manifest.json"}
     assert {file.name for file in tmp_path.iterdir()} == set(names.values())
     np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / "case1.nii.gz").dataobj), prediction.labels.array)
@@ -45,7 +45,7 @@ def test_a_volume_leaves_mask_preview_and_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("known", "size"), [(True, {"area_cm2": 3.0}), (False, {})])
 def test_a_picture_leaves_a_mask_that_holds_the_labels(tmp_path: Path, known, size) -> None:
     prediction, image = case((6, 4), known=known)
-    names = write_prediction(prediction, image, tmp_path, manifest={})
+    names = write_prediction(prediction, image, tmp_path, manifest=dict)
     with Picture.open(tmp_path / names["mask"]) as mask:
         np.testing.assert_array_equal(np.asarray(mask).T, prediction.labels.array)
     manifest = json.loads((tmp_path / names["manifest"]).read_text())
@@ -56,7 +56,7 @@ def test_a_picture_leaves_a_mask_that_holds_the_labels(tmp_path: Path, known, si
 def test_an_id_that_is_no_plain_file_name_is_refused(tmp_path: Path, bad) -> None:
     prediction, image = case((2, 2, 2), case_id=bad)
     with pytest.raises(OutputError, match="case id cannot be a file name"):
-        write_prediction(prediction, image, tmp_path, manifest={})
+        write_prediction(prediction, image, tmp_path, manifest=dict)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -70,14 +70,14 @@ def test_a_failing_write_is_an_error_for_the_user_and_leaves_no_half_file(tmp_pa
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OutputError, match=r"case1.*No space left on device"):
-        write_prediction(prediction, image, tmp_path, manifest={})
+        write_prediction(prediction, image, tmp_path, manifest=dict)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_label_map_of_another_size_is_refused(tmp_path: Path) -> None:
     (prediction, _), (_, image) = case((2, 2, 2)), case((2, 2, 3))
     with pytest.raises(OutputError, match=r"got \(2, 2, 2\); expected \(2, 2, 3\)"):
-        write_prediction(prediction, image, tmp_path, manifest={})
+        write_prediction(prediction, image, tmp_path, manifest=dict)
 
 
 def test_report_names_each_case_and_what_became_of_it(tmp_path: Path) -> None:
@@ -94,6 +94,8 @@ def test_report_names_each_case_and_what_became_of_it(tmp_path: Path) -> None:
         "reason": None,
         "outputs": {"mask": "a.png"},
         "seconds": 1.5,
+        "resumed": False,
+        "notes": [],
     }
     assert (read["cases"][1]["id"], read["cases"][1]["reason"]) == ("b", "file is truncated")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medseg.bundle.locate import BundleInfo, find_bundle, list_bundles
     from medseg.bundle.metadata import Metadata, check_metadata, read_metadata
     from medseg.bundle.run import open_run, root
+    from medseg.bundle.settings import mask_settings
 
 __all__ = [
     "BundleInfo",
@@ -22,6 +23,7 @@ __all__ = [
     "describe_bundle",
     "find_bundle",
     "list_bundles",
+    "mask_settings",
     "open_run",
     "open_workflow",
     "read_metadata",
@@ -36,6 +38,7 @@ _ROOMS = {
     "describe_bundle": "describe",
     "find_bundle": "locate",
     "list_bundles": "locate",
+    "mask_settings": "settings",
     "open_run": "run",
     "open_workflow": "load",
     "read_metadata": "metadata",

@@ -30,7 +30,7 @@ _RUN_VALUES = {
 
 def root() -> str:
     """Folder of the bundle whose configuration is being evaluated: the default of `bundle_root`."""
-    return str(_running_workflow().config_root_path.resolve().parent)
+    return str(running_workflow().config_root_path.resolve().parent)
 
 
 def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
@@ -49,7 +49,7 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
     OutputError
         `run_dir` cannot be written.
     """
-    workflow = _running_workflow()
+    workflow = running_workflow()
     source, target = workflow.config_root_path.resolve(), Path(run_dir).resolve()
     if resume:
         _refuse_other_run(workflow, target)
@@ -146,7 +146,8 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _running_workflow() -> Any:
+def running_workflow() -> Any:
+    """The ConfigWorkflow that is evaluating a configuration, found among the callers."""
     from monai.bundle import ConfigWorkflow
 
     frame = sys._getframe()

@@ -78,6 +78,13 @@ def add_configuration(parser: Parser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1 on")
+    return int(text)
+
+
 def overrides(words: Sequence[str]) -> dict[str, Any]:
     """`key=value` words as a dictionary; values are YAML, where `1e-4` is a number too.
 

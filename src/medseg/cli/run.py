@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medseg.cli.arguments import Commands, add_bundle, add_configuration, add_output, add_verb, overrides
+from medseg.cli.arguments import (
+    Commands,
+    UsageError,
+    add_bundle,
+    add_configuration,
+    add_output,
+    add_verb,
+    overrides,
+    positive,
+)
 from medseg.cli.console import DONE, SOME_FAILED, say, say_error, say_report, say_scores
-from medseg.errors import TrainingError, user_error
+from medseg.errors import RunError, TrainingError, user_error
 
 if TYPE_CHECKING:
     from medseg.outputs import Report
+
+CASE_OPTIONS = ("resume", "jobs", "device", "tta", "precision", "backend", "save_probabilities")
 
 
 def add_commands(commands: Commands) -> None:
@@ -48,6 +62,7 @@ def _add_evaluate(commands: Commands) -> None:
     add_bundle(parser)
     _add_datalist(parser)
     add_output(parser, does="folder for scores.csv, summary.json, masks and pictures")
+    _add_case_options(parser)
     add_configuration(parser)
 
 
@@ -69,6 +84,7 @@ def _add_predict(commands: Commands) -> None:
         help="an image, a folder of images, a DICOM series folder, or a folder of such folders",
     )
     add_output(parser, does="folder for masks, previews, manifests and report.json")
+    _add_case_options(parser)
     add_configuration(parser)
 
 
@@ -83,6 +99,36 @@ def _add_score(commands: Commands) -> None:
     parser.add_argument("predictions", metavar="PRED_DIR", type=Path, help="folder of masks")
     parser.add_argument("truth", metavar="TRUTH_DIR", type=Path, help="folder of true masks")
     add_output(parser, does="folder for scores.csv and summary.json")
+
+
+def _add_case_options(parser: argparse.ArgumentParser) -> None:
+    """The flags for many cases; each sets the id of its name in the bundle's configuration."""
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        default=None,
+        help="skip the cases that were done with the same input, weights and settings, and do the others",
+    )
+    parser.add_argument("--jobs", metavar="N", type=positive, help="cases in flight at once (default: 2)")
+    parser.add_argument("--device", metavar="DEVICE", type=device, help="cpu, cuda or cuda:1 (default: a GPU if any)")
+    parser.add_argument("--tta", action="store_true", default=None, help="average over mirrored images: slower, calmer")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="of the network (default: auto)")
+    parser.add_argument(
+        "--backend", metavar="NAME", help="what runs the network: torch, openvino (default: torch)"
+    )
+    parser.add_argument(
+        "--save-probabilities",
+        action="store_true",
+        default=None,
+        help="write the probabilities of each class as 8-bit files",
+    )
+
+
+def device(text: str) -> str:
+    """cpu, cuda or cuda:N; whether it is there is seen when the command runs."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected cpu, cuda or cuda:N")
+    return text
 
 
 def _add_datalist(parser: argparse.ArgumentParser) -> None:
@@ -116,31 +162,60 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    changes = overrides(arguments.overrides)
-    from medseg.workflows import evaluate
+    changes = _changes(arguments)
+    from medseg.workflows import CaseOptions, evaluate
 
-    report = evaluate(
-        arguments.bundle,
-        datalist=arguments.datalist,
-        output_dir=arguments.output,
-        overlays=tuple(arguments.overlay),
-        overrides=changes,
-    )
-    return _say_scored(report, arguments)
+    with _midway(arguments) as stopped:
+        report = evaluate(
+            arguments.bundle,
+            datalist=arguments.datalist,
+            output_dir=arguments.output,
+            overlays=tuple(arguments.overlay),
+            overrides=changes,
+            options=CaseOptions(**_chosen(arguments)),
+        )
+    return SOME_FAILED if stopped else _say_scored(report, arguments)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    changes = overrides(arguments.overrides)
-    from medseg.workflows import predict
+    changes = _changes(arguments)
+    from medseg.workflows import CaseOptions, predict
 
-    report = predict(
-        arguments.bundle,
-        inputs=arguments.input,
-        output_dir=arguments.output,
-        overlays=tuple(arguments.overlay),
-        overrides=changes,
-    )
-    return say_report(report, folder=arguments.output, quiet=arguments.quiet)
+    with _midway(arguments) as stopped:
+        report = predict(
+            arguments.bundle,
+            inputs=arguments.input,
+            output_dir=arguments.output,
+            overlays=tuple(arguments.overlay),
+            overrides=changes,
+            options=CaseOptions(**_chosen(arguments)),
+        )
+    return SOME_FAILED if stopped else say_report(report, folder=arguments.output, quiet=arguments.quiet)
+
+
+def _chosen(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The flags for many cases by the names of `CaseOptions`."""
+    return {name: getattr(arguments, name) for name in CASE_OPTIONS}
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The `key=value` words; none of them may stand for a flag that is given too."""
+    changes = overrides(arguments.overrides)
+    twice = next((name for name, value in _chosen(arguments).items() if value is not None and name in changes), None)
+    if twice is not None:
+        raise UsageError(f"--{twice.replace('_', '-')} and {twice}= are both given", next_step="leave one of them out")
+    return changes
+
+
+@contextmanager
+def _midway(arguments: argparse.Namespace) -> Iterator[list[RunError]]:
+    """Tell of a run that stopped midway, which is no wrong input; holds the error then."""
+    stopped: list[RunError] = []
+    try:
+        yield stopped
+    except RunError as error:
+        say_error(error, cause=error if arguments.debug else None)
+        stopped.append(error)
 
 
 def _score(arguments: argparse.Namespace) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from medseg.outputs.folders import check_file_name, prepare_output_folder
 from medseg.outputs.masks import write_mask
 from medseg.outputs.predictions import write_prediction
+from medseg.outputs.probabilities import ProbabilityFiles
 from medseg.outputs.report import CaseReport, Report, write_report
 
 __all__ = [
     "CaseReport",
+    "ProbabilityFiles",
     "Report",
     "check_file_name",
     "prepare_output_folder",

@@ -58,7 +58,7 @@ def _write_nifti(labels: Image, path: Path) -> None:
 
     nifti = nib.Nifti1Image(_unsigned(labels.array, path, highest=65535), labels.affine)
     nifti.set_sform(labels.affine, code=_SCANNER_CODE)
-    nifti.set_qform(labels.affine, code=_qform_code(labels.affine))
+    nifti.set_qform(labels.affine, code=qform_code(labels.affine))
     nifti.header.set_xyzt_units("mm")
     nifti.header["descrip"] = b"medseg label map"
     content = nifti.to_bytes()
@@ -75,7 +75,7 @@ def _unsigned(labels: LabelArray, path: Path, *, highest: int) -> NDArray[np.uns
     return np.asarray(labels, dtype=np.uint8) if high <= 255 else np.asarray(labels, dtype=np.uint16)
 
 
-def _qform_code(affine: Affine) -> int:
+def qform_code(affine: Affine) -> int:
     """0 (none) for a sheared grid: a qform is a rotation, so it would contradict the sform."""
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return _SCANNER_CODE if np.allclose(directions.T @ directions, np.eye(3), atol=1e-5) else 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from medseg import __version__
 from medseg.case import Image, LabelArray, Prediction
 from medseg.errors import OutputError
 from medseg.files import atomic_write, sha256_of
@@ -18,7 +19,12 @@ from medseg.pictures import preview
 
 
 def write_prediction(
-    prediction: Prediction, image: Image, folder: Path, *, manifest: Mapping[str, object]
+    prediction: Prediction,
+    image: Image,
+    folder: Path,
+    *,
+    manifest: Callable[[], Mapping[str, object]],
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Write `<id>.nii.gz` (picture: `<id>.png`), `<id>_preview.png` and `<id>_manifest.json`.
 
@@ -33,13 +39,16 @@ def write_prediction(
     folder
         Where to write; it must exist.
     manifest
-        What else is known of the run, as JSON values. The manifest is this, and the case's id, the labels (value,
-        name, voxels, and volume in ml or area in cm2 where the spacing is known) and the files' SHA-256.
+        Gives what else is known of the run, as JSON values, once all other files are there. The manifest is this, and
+        the version of medseg, the case's id, the labels (value, name, voxels, and volume in ml or area in cm2 where
+        the spacing is known) and the files' SHA-256.
+    more
+        Kind to name of files of the case that are in `folder` already; they are listed in the manifest.
 
     Returns
     -------
     dict
-        "mask", "preview", "manifest": the names of the files in `folder`.
+        "mask", "preview", those of `more`, "manifest": the names of the files in `folder`.
 
     Raises
     ------
@@ -53,7 +62,9 @@ def write_prediction(
         )
     labels = Image(prediction.labels.array, image.affine, image.source, image.modality, image.spacing_known)
     try:
-        return _write(Prediction(prediction.id, labels, prediction.label_names), image, folder, manifest)
+        written = Prediction(prediction.id, labels, prediction.label_names)
+        names = {**_write(written, image, folder), **(more or {})}
+        return _write_manifest(written, names, folder, manifest())
     except OSError as error:
         raise OutputError(
             f"case {prediction.id}: its results cannot be written to {folder}",
@@ -62,23 +73,30 @@ def write_prediction(
         ) from error
 
 
-def _write(prediction: Prediction, image: Image, folder: Path, manifest: Mapping[str, object]) -> dict[str, str]:
+def _write(prediction: Prediction, image: Image, folder: Path) -> dict[str, str]:
     suffix = ".png" if prediction.labels.array.ndim == 2 else ".nii.gz"
     names = {"mask": f"{prediction.id}{suffix}", "preview": f"{prediction.id}_preview.png"}
     write_mask(prediction.labels, folder / names["mask"])
     picture = preview(image, prediction.labels, label_names=prediction.label_names)
     with atomic_write(folder / names["preview"]) as temporary:
         picture.save(temporary, format="PNG")
+    return names
+
+
+def _write_manifest(
+    prediction: Prediction, names: Mapping[str, str], folder: Path, manifest: Mapping[str, object]
+) -> dict[str, str]:
     content = {
+        "medseg_version": __version__,
         **manifest,
         "case": prediction.id,
         "labels": _label_table(prediction),
         "outputs": {kind: {"file": name, "sha256": sha256_of(folder / name)} for kind, name in names.items()},
     }
-    names["manifest"] = f"{prediction.id}_manifest.json"
-    with atomic_write(folder / names["manifest"]) as temporary:
+    name = f"{prediction.id}_manifest.json"
+    with atomic_write(folder / name) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return names
+    return {**names, "manifest": name}
 
 
 def _label_table(prediction: Prediction) -> list[dict[str, object]]:

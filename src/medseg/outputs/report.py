@@ -30,6 +30,10 @@ class CaseReport:
         Kind ("mask", "preview", ...) to file name in the output folder.
     seconds
         Wall-clock time it took, where it was measured.
+    resumed
+        True for a case that an earlier run had done with the same input, weights and settings.
+    notes
+        What had to be done otherwise than asked ("out of memory on cuda:0 ...: went on with 1"), one sentence each.
     """
 
     id: str
@@ -37,13 +41,27 @@ class CaseReport:
     reason: str | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
+    resumed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """All cases of a run, in the order in which they were worked on."""
+    """The cases of a run, in the order of the inputs.
+
+    Attributes
+    ----------
+    cases
+        Those that were done or failed.
+    stopped
+        Why the run ended before its last case; None where it did not.
+    not_done
+        How many cases it did not come to.
+    """
 
     cases: tuple[CaseReport, ...]
+    stopped: str | None = None
+    not_done: int = 0
 
     @property
     def failed(self) -> tuple[CaseReport, ...]:
@@ -52,8 +70,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 when every case is done, 1 when at least one failed."""
-        return 1 if self.failed else 0
+        """0 when every case is done, 1 when at least one failed or was not come to."""
+        return 1 if self.failed or self.stopped is not None else 0
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -63,6 +81,8 @@ def write_report(report: Report, folder: Path) -> Path:
         "medseg_version": __version__,
         "done": len(report.cases) - len(report.failed),
         "failed": len(report.failed),
+        "not_done": report.not_done,
+        "stopped": report.stopped,
         "cases": [asdict(case) for case in report.cases],
     }
     with atomic_write(path) as temporary:

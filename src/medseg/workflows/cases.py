@@ -1,33 +1,40 @@
 """Many cases through one loaded model: each is segmented, written and reported on its own.
 
 The steps are `iteration_update` and handler of the evaluator in inference.yaml and evaluate.yaml, so that
-`python -m monai.bundle run inference` and `medseg predict` do the same.
+`python -m monai.bundle run inference` and `medseg predict` do the same. The evaluator hands over one case after the
+other and is held back while enough of them are in flight; reading, the network and writing run in threads of their own.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Events
 
+from medseg.bundle import mask_settings
 from medseg.case import Image, Prediction
-from medseg.errors import user_error
-from medseg.evaluation import CaseScore, score_case, summarise, write_scores, write_summary
-from medseg.files import atomic_write, sha256_of
-from medseg.inference import Segmentation, Segmenter
-from medseg.intake import check_pair, read_label
-from medseg.outputs import CaseReport, Report, prepare_output_folder, write_prediction, write_report
-from medseg.pictures import comparison
+from medseg.errors import BundleError, RunError
+from medseg.files import SharedFolder, remove_own_temporaries, sha256_of
+from medseg.inference import Segmenter
+from medseg.outputs import ProbabilityFiles, Report, prepare_output_folder, write_prediction, write_report
+from medseg.workflows.fingerprints import input_sha256, settings_sha256, valid_manifest
+from medseg.workflows.pipeline import Pipeline, Stage
+from medseg.workflows.progress import CaseProgress
+from medseg.workflows.provenance import confidence_table, peak_memory_bytes, precision_used
+from medseg.workflows.stopping import StopRequests
+from medseg.workflows.work import CaseWork
 
 logger = logging.getLogger(__name__)
 
 Measurement = Callable[[Image], Mapping[str, float | None]]
+Unit = list[CaseWork]
+
+STOP_SECONDS = 3.0
+"""How long work at hand may go on after a run was stopped: with all else it ends within 5 s."""
 
 
 class PredictCases:
@@ -45,8 +52,24 @@ class PredictCases:
         The file the network was loaded from; its hash goes into the manifests.
     bundle
         Name and version of the bundle, for the manifests.
+    settings
+        What can change a mask, for the manifests and for `resume`; None takes `medseg.bundle.mask_settings` of the
+        configuration that is being evaluated.
     measurements
         Functions of the native label map whose numbers go into the manifests.
+    jobs
+        Cases in flight at once, from the start of reading to the end of writing; of pictures, batches.
+    batch
+        Pictures that go through the network at once, if they have one size there; 1 for volumes.
+    resume
+        Skip cases whose manifest and files show that they were done with this input, these weights and settings.
+    save_probabilities
+        Write `<id>_probability_<label>` files too.
+
+    Raises
+    ------
+    RunError
+        From the evaluator's run: nothing more can be written to the output folder, or a stage has died.
     """
 
     def __init__(
@@ -57,139 +80,258 @@ class PredictCases:
         labels: Mapping[str, str],
         weights: str,
         bundle: Mapping[str, str],
+        settings: Mapping[str, Any] | None = None,
         measurements: Sequence[Measurement] = (),
+        jobs: int = 2,
+        batch: int = 1,
+        resume: bool = False,
+        save_probabilities: bool = False,
     ) -> None:
         self.segmenter, self.folder = segmenter, Path(output_dir)
         self.names = {int(value): name for value, name in labels.items()}
         self.measurements = tuple(measurements)
-        self.provenance = {"bundle": dict(bundle), "weights_sha256": sha256_of(Path(weights))}
-        self._cases: list[CaseReport] = []
+        self.resume, self.save_probabilities = resume, save_probabilities
+        self.batch, self.jobs = _positive("batch", batch), _positive("jobs", jobs)
+        settings = mask_settings() if settings is None else dict(settings)
+        self.made_by = {
+            "bundle": dict(bundle),
+            "weights_sha256": sha256_of(Path(weights)),
+            "settings": settings,
+            "settings_sha256": settings_sha256(settings),
+        }
+        self._requests, self._taken, self._waiting = StopRequests(), 0, Unit()
+        self._finished: dict[int, CaseWork] = {}
+        self._full: CaseWork | None = None
+        self._stopped: str | None = None
+        self._total = 0
+        self._pipeline: Pipeline[Unit] | None = None
         prepare_output_folder(self.folder)
 
     @property
     def report(self) -> Report:
-        """What became of each case so far."""
-        return Report(tuple(self._cases))
+        """What became of each case so far, in the order of the inputs."""
+        cases = tuple(work.report() for work in self.finished())
+        return Report(cases, stopped=self._stopped, not_done=max(0, self._total - len(cases)))
+
+    def finished(self) -> list[CaseWork]:
+        """Cases that have passed all stages, in the order of the inputs."""
+        return [self._finished[index] for index in sorted(self._finished)]
 
     def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.STARTED, lambda started: self.begin(started.state.epoch_length))
         engine.add_event_handler(Events.COMPLETED, lambda _: self.finish())
+        engine.add_event_handler(Events.EXCEPTION_RAISED, lambda _, error: self.abort(error))
 
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        started = time.perf_counter()
-        try:
-            outputs = self.run_case(batch)
-        except Exception as error:  # one bad case must not stop ten thousand good ones
-            reason = _reason(error)
-            logger.error("case %s failed: %s", batch["id"], reason, exc_info=user_error(error) is None)
-            self._cases.append(CaseReport(batch["id"], "failed", reason=reason, seconds=_since(started)))
-        else:
-            logger.info("case %s done in %.1f s", batch["id"], _since(started))
-            self._cases.append(CaseReport(batch["id"], "done", outputs=outputs, seconds=_since(started)))
+    def begin(self, total: int) -> None:
+        """Clear what a killed run left in the folder, start the stages."""
+        self._shared = SharedFolder(self.folder)
+        self._total, self._progress = total, CaseProgress(total)
+        self._requests.listen()
+        stages = [
+            Stage("read", self._read_all, self.jobs),
+            Stage("network", self._segment_all, 1),  # one model, called from one thread
+            Stage("write", self._write_all, self.jobs),
+        ]
+        self._pipeline = Pipeline(stages, at_most=self.jobs, finished=self._record, check=self._check)
+
+    def __call__(self, engine: Any, item: Mapping[str, Any]) -> dict[str, Any]:
+        """Take in a case; waits while enough are in flight."""
+        self._waiting.append(CaseWork(self._taken, item))
+        self._taken += 1
+        if len(self._waiting) == self.batch:
+            self._send()
         return {}
 
-    def run_case(self, item: Mapping[str, Any]) -> dict[str, str]:
-        """Segment and write one case; the names of what was written."""
-        return self.write(item, self.segmenter(item))
+    def finish(self) -> None:
+        """Wait for the last case and write report.json."""
+        if self._waiting:
+            self._send()
+        self._running.drain()
+        self._running.stop(within_seconds=STOP_SECONDS)
+        self._close()
+        self.write_tables()
 
-    def write(self, item: Mapping[str, Any], result: Segmentation) -> dict[str, str]:
-        """Write a segmented case: mask, preview, manifest."""
-        manifest = {
-            **self.provenance,
-            "input_sha256": _fingerprint(Path(item["image"])),
+    def abort(self, error: BaseException) -> None:
+        """End the run because of `error`, which is raised again; what is done is in report.json."""
+        if self._stopped is None:
+            self._stopped = _told(error, self._requests)
+            if self._pipeline is not None:
+                self._pipeline.stop(within_seconds=STOP_SECONDS)
+                self._close()
+            remove_own_temporaries()
+            self._report_what_is_done()
+        raise error
+
+    def write_tables(self) -> None:
+        """What is written once at the end of a whole run."""
+        write_report(self.report, self.folder)
+
+    def read(self, work: CaseWork) -> None:
+        """Stage 1: is the case done already? If not, load and preprocess it."""
+        work.input_sha256 = input_sha256(Path(work.item["image"]))
+        manifest = self._manifest(work) if self.resume else None
+        if manifest is not None and self.take_over(work, manifest):
+            return
+        work.read = self.segmenter.read(work.item)
+        if self.save_probabilities:
+            work.sinks["probabilities"] = ProbabilityFiles(
+                work.id, folder=self.folder, labels=self.names, image=work.read.native
+            )
+
+    def take_over(self, work: CaseWork, manifest: Mapping[str, Any]) -> bool:
+        """Make a case done with what an earlier run wrote."""
+        work.outputs = {kind: one["file"] for kind, one in manifest["outputs"].items()}
+        work.outputs["manifest"] = f"{work.id}_manifest.json"
+        work.notes, work.resumed = tuple(manifest.get("notes", ())), True
+        return True
+
+    def write(self, work: CaseWork) -> None:
+        """Stage 3: write a segmented case: mask, preview, what belongs to the task, and last its manifest."""
+        result = work.segmentation
+        assert result is not None
+        more = self.write_more(work)
+        prediction = Prediction(work.id, result.labels, self.names)
+        work.outputs = write_prediction(
+            prediction, result.image, self.folder, manifest=lambda: self.manifest(work), more=more
+        )
+
+    def write_more(self, work: CaseWork) -> dict[str, str]:
+        """Files besides mask and preview: kind to name."""
+        probabilities = work.sinks.get("probabilities")
+        return {} if probabilities is None else probabilities.save()
+
+    def manifest(self, work: CaseWork) -> dict[str, object]:
+        """All that is known of how a case's mask was made, once the files are written."""
+        result = work.segmentation
+        assert result is not None
+        seconds = {**work.seconds, "write": work.so_far("write")}
+        return {
+            **self.made_by,
+            **self.expected(work),
             "device": str(self.segmenter.device),
+            "precision": precision_used(self.segmenter),
+            "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
+            "peak_memory_bytes": peak_memory_bytes(self.segmenter.device),
+            "confidence": confidence_table(result.confidence, self.names),
+            "notes": list(work.notes),
             "measurements": self.measure(result.labels),
         }
-        prediction = Prediction(item["id"], result.labels, self.names)
-        return write_prediction(prediction, result.image, self.folder, manifest=manifest)
+
+    def expected(self, work: CaseWork) -> dict[str, object]:
+        """What the manifest of a case must hold so that the case need not be done again."""
+        return {
+            "input_sha256": work.input_sha256,
+            "weights_sha256": self.made_by["weights_sha256"],
+            "settings_sha256": self.made_by["settings_sha256"],
+        }
+
+    def kinds(self) -> set[str]:
+        """Outputs that a finished case has."""
+        named = {f"probability_{value}" for value in self.names} if self.save_probabilities else set()
+        return {"mask", "preview", *named}
 
     def measure(self, labels: Image) -> dict[str, float | None]:
         """All measurements of a label map by name."""
         return {name: value for each in self.measurements for name, value in each(labels).items()}
 
-    def finish(self) -> None:
-        """Write report.json."""
-        write_report(self.report, self.folder)
+    @property
+    def _running(self) -> Pipeline[Unit]:
+        assert self._pipeline is not None
+        return self._pipeline
+
+    def _send(self) -> None:
+        unit, self._waiting = self._waiting, Unit()
+        self._running.put(unit)
+
+    def _manifest(self, work: CaseWork) -> Mapping[str, Any] | None:
+        path = self.folder / f"{work.id}_manifest.json"
+        return valid_manifest(path, expected=self.expected(work), kinds=self.kinds())
+
+    def _read_all(self, unit: Unit) -> None:
+        for work in unit:
+            work.begin()
+            work.attempt("read", self.read)
+
+    def _segment_all(self, unit: Unit) -> None:
+        for group in _batches(unit):
+            self._segment(group)
+
+    def _segment(self, group: Unit) -> None:
+        """The network's part of a batch; if that fails, of each of its cases alone, so that only the bad one fails."""
+        cases = [work.read for work in group if work.read is not None]
+        try:
+            results = self.segmenter.segment(cases, sinks=tuple(group[0].sinks.values()))
+        except Exception as error:  # noqa: BLE001 (one bad case must not stop ten thousand good ones)
+            if len(group) == 1:
+                group[0].fail(error)
+                return
+            for work in group:
+                self._segment([work])
+            return
+        for work, result in zip(group, results, strict=True):
+            work.take(result)
+
+    def _write_all(self, unit: Unit) -> None:
+        for work in unit:
+            work.attempt("postprocess", self._postprocess)
+            work.attempt("write", self.write)
+            work.end()
+
+    def _postprocess(self, work: CaseWork) -> None:
+        assert work.segmentation is not None
+        work.segmentation = self.segmenter.finish(work.segmentation)
+
+    def _record(self, unit: Unit) -> None:
+        for work in unit:
+            self._finished[work.index] = work
+            self._full = work if work.no_room else self._full
+            logger.debug("case %s: %s", work.id, {stage: round(value, 3) for stage, value in work.seconds.items()})
+            self._progress.count(failed=work.reason is not None, skipped=work.resumed)
+
+    def _check(self) -> None:
+        self._requests.check()
+        if self._full is not None:  # every later case would cost its time and then fail in the same way
+            raise RunError(
+                f"nothing more can be written to {self.folder}",
+                got=f"case {self._full.id}: {self._full.reason}",
+                next_step="make room there, then give the same command again with --resume",
+            )
+
+    def _close(self) -> None:
+        self._progress.close()
+        self._requests.release()
+        self._shared.close()
+
+    def _report_what_is_done(self) -> None:
+        report = self.report
+        done = len(report.cases) - len(report.failed)
+        logger.warning(
+            "%s: %d of %d cases done; the same command with --resume does the rest", self._stopped, done, self._total
+        )
+        try:
+            write_report(report, self.folder)
+        except OSError as error:
+            logger.warning("report.json cannot be written: %s", error.strerror)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    case: str
-    measurement: str
-    predicted: float | None
-    truth: float | None
+def _batches(unit: Unit) -> Iterator[Unit]:
+    """The open cases of a unit, together where their inputs have one size; alone where their logits go to sinks."""
+
+    def kind(work: CaseWork) -> tuple[tuple[int, ...], int]:
+        assert work.read is not None
+        return tuple(work.read.inputs.shape), work.index if work.sinks else -1
+
+    for _, group in groupby(sorted((work for work in unit if work.open), key=kind), key=kind):
+        yield list(group)
 
 
-class EvaluateCases(PredictCases):
-    """Segment each case as `PredictCases` does and score it on its native grid against its truth.
-
-    Parameters
-    ----------
-    regions
-        Unions of labels scored besides each label, e.g. {"lungs": [1, 2]}.
-    others
-        As for `PredictCases`.
-    """
-
-    def __init__(self, *, regions: Mapping[str, Sequence[int]] | None = None, **others: Any) -> None:
-        super().__init__(**others)
-        single = {name: [value] for value, name in self.names.items() if value != 0}
-        self.regions: dict[str, Sequence[int]] = {**single, **(regions or {})}
-        self._rows: list[CaseScore] = []
-        self._measured: list[_Measured] = []
-
-    def run_case(self, item: Mapping[str, Any]) -> dict[str, str]:
-        """Segment, write and score one case."""
-        result, truth = self.segmenter(item), read_label(Path(item["label"]))
-        check_pair(result.image, truth, case_id=item["id"], labels=self.names)
-        outputs = self.write(item, result)
-        dims = truth.array.ndim
-        self._rows += score_case(item["id"], result.labels, truth, self.regions, spatial_dims=dims)
-        predicted, expected = self.measure(result.labels), self.measure(truth)
-        self._measured += [_Measured(item["id"], name, predicted[name], expected[name]) for name in predicted]
-        picture = self.folder / f"{item['id']}_comparison.png"
-        with atomic_write(picture) as temporary:
-            panel = comparison(result.image, truth, result.labels, label_names=self.names)
-            panel.save(temporary, format="PNG")
-        return {**outputs, "comparison": picture.name}
-
-    def finish(self) -> None:
-        """Write report.json, scores.csv, summary.json and, where the bundle measures, measurements.csv."""
-        super().finish()
-        summary: dict[str, Any] = summarise(self._rows) if self._rows else {"cases": 0, "regions": {}}
-        summary["failed_cases"] = [case.id for case in self.report.cases if case.status == "failed"]
-        write_scores(self._rows, self.folder / "scores.csv")
-        write_summary(summary, self.folder / "summary.json")
-        if self.measurements:
-            self._write_measurements()
-
-    def _write_measurements(self) -> None:
-        with (
-            atomic_write(self.folder / "measurements.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["case", "measurement", "predicted", "truth"])
-            table.writerows([m.case, m.measurement, _number(m.predicted), _number(m.truth)] for m in self._measured)
+def _told(error: BaseException, requests: StopRequests) -> str:
+    if requests.signal is not None:
+        return f"stopped by {requests.signal.name}"
+    return str(error) if isinstance(error, RunError) else f"stopped by {type(error).__name__}"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
-
-
-def _reason(error: Exception) -> str:
-    known = user_error(error)
-    return str(known) if known is not None else f"{type(error).__name__}: {error}"
-
-
-def _since(started: float) -> float:
-    return round(time.perf_counter() - started, 3)
-
-
-def _fingerprint(path: Path) -> str:
-    """SHA-256 of a file, or of the sorted hashes of a series folder's files."""
-    import hashlib
-
-    if path.is_file():
-        return sha256_of(path)
-    hashes = sorted(sha256_of(file) for file in path.iterdir() if file.is_file())
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BundleError(f"wrong {name}", got=repr(value), expected="a whole number from 1 on")
+    return value

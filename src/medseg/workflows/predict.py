@@ -4,10 +4,57 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from medseg.errors import BundleError
 from medseg.outputs import Report
+
+
+@dataclass(frozen=True)
+class CaseOptions:
+    """How many cases are worked on; each option sets the id of its name in the configuration, None leaves it alone.
+
+    Attributes
+    ----------
+    resume
+        Skip the cases that an earlier run did with the same input, weights and settings.
+    jobs
+        Cases in flight at once.
+    device
+        "cpu", "cuda" or "cuda:1".
+    tta
+        Average over mirrored inputs.
+    precision
+        "auto", "fp32" or "bf16".
+    backend
+        What runs the network, such as "torch" or "openvino".
+    save_probabilities
+        Write the probabilities of each class too.
+    """
+
+    resume: bool | None = None
+    jobs: int | None = None
+    device: str | None = None
+    tta: bool | None = None
+    precision: str | None = None
+    backend: str | None = None
+    save_probabilities: bool | None = None
+
+    def overrides(self) -> dict[str, Any]:
+        """Ids and values for those that are given.
+
+        Raises
+        ------
+        BundleError
+            A device that this machine does not have.
+        """
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.device is not None:
+            _check_device(self.device)
+            given["device"] = f"$torch.device('{self.device}')"
+        return given
 
 
 def predict(
@@ -17,6 +64,7 @@ def predict(
     output_dir: str | os.PathLike[str],
     overlays: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
+    options: CaseOptions | None = None,
 ) -> Report:
     """Segment every study that `inputs` holds, on its native grid.
 
@@ -30,14 +78,18 @@ def predict(
         Masks `<id>.nii.gz` or `<id>.png`, previews, manifests and report.json go here.
     overlays, overrides
         As for `train`.
+    options
+        Cases in flight, device, precision and the like; these win over `overrides`.
 
     Raises
     ------
     BundleError, DataError, OutputError
         Nothing was started. Cases that fail later are in the report.
+    RunError
+        The run stopped midway: report.json tells what is done, `CaseOptions(resume=True)` does the rest.
     """
     settings = {"input": str(Path(inputs).resolve())}
-    return _run_cases(bundle, "inference", output_dir, overlays, {**(overrides or {}), **settings})
+    return _run_cases(bundle, "inference", output_dir, overlays, {**(overrides or {}), **settings}, options)
 
 
 def evaluate(
@@ -47,13 +99,14 @@ def evaluate(
     output_dir: str | os.PathLike[str],
     overlays: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
+    options: CaseOptions | None = None,
 ) -> Report:
     """Segment and score the test cases of a datalist: scores.csv, summary.json, masks and comparisons.
 
     Parameters and errors are those of `predict`, with `datalist` the MSD-style JSON whose `test` part is scored.
     """
     settings = {"datalist": str(Path(datalist).resolve())}
-    return _run_cases(bundle, "evaluate", output_dir, overlays, {**(overrides or {}), **settings})
+    return _run_cases(bundle, "evaluate", output_dir, overlays, {**(overrides or {}), **settings}, options)
 
 
 def _run_cases(
@@ -62,13 +115,29 @@ def _run_cases(
     output_dir: str | os.PathLike[str],
     overlays: Sequence[str],
     overrides: Mapping[str, Any],
+    options: CaseOptions | None,
 ) -> Report:
     from medseg.bundle import find_bundle
     from medseg.bundle.load import open_workflow, run_workflow
 
     folder = find_bundle(bundle)
-    settings = {**overrides, "output_dir": str(Path(output_dir).resolve())}
+    chosen = {} if options is None else options.overrides()
+    settings = {**overrides, **chosen, "output_dir": str(Path(output_dir).resolve())}
     workflow = open_workflow(folder, purpose, overlays=overlays, overrides=settings)
     run_workflow(workflow, folder)
     report: Report = workflow.parser.get_parsed_content("cases").report
     return report
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    kind, _, number = device.partition(":")
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(number or 0) >= there:
+        raise BundleError(
+            f"device {device} is not there",
+            got=f"{there} GPUs that torch can use",
+            expected=", ".join(["cpu", *(f"cuda:{i}" for i in range(there))]),
+            next_step=None if there else "see the table 'CPU or GPU' of the README for a torch with CUDA",
+        )

@@ -1,0 +1,57 @@
+"""The part of a configuration that decides what a mask looks like: what a resumed run has to share with the first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from medseg.bundle.run import running_workflow
+
+_REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
+_OF_A_PLACE = frozenset({"bundle_root", "dataset_dir", "device", "run_dir", "weights"})
+"""Where things lie and run; the weights count by the hash of their file."""
+
+
+def mask_settings() -> dict[str, Any]:
+    """Settings of the configuration that is being evaluated: `segmenter` and all that it refers to, as written.
+
+    Paths and the device are left out, and so is everything that the segmenter does not see (jobs, output folder).
+
+    Returns
+    -------
+    dict
+        Id to its content, overrides and overlays merged, references not resolved.
+    """
+    return settings_behind("segmenter", running_workflow().parser.config)
+
+
+def settings_behind(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """`name` and, over any number of steps, what it refers to; of a reference into an id, that part of it."""
+    found: dict[str, Any] = {}
+    waiting = [name]
+    while waiting:
+        key = waiting.pop()
+        if key in found or key in _OF_A_PLACE:
+            continue
+        found[key] = _at(config, key)
+        waiting += _references(found[key])
+    return dict(sorted(found.items()))
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.replace("#", "::").split("::"):
+        config = config[int(part)] if isinstance(config, list) else config.get(part)
+        if config is None:
+            return None
+    return config
+
+
+def _references(content: Any) -> Iterator[str]:
+    if isinstance(content, Mapping):
+        content = list(content.values())
+    if isinstance(content, (list, tuple)):
+        for one in content:
+            yield from _references(one)
+    elif isinstance(content, str):
+        yield from (name.replace("#", "::") for name in _REFERENCE.findall(content))

@@ -1,0 +1,148 @@
+"""How far confidence can be believed: counts per class and confidence bin, and the expected calibration error.
+
+A voxel counts for the class that the network gives it (the largest softmax probability, before postprocessing), with
+that probability as its confidence; it is correct when the truth has this class. There are 10 bins of equal width,
+((m - 1) / 10, m / 10]. The expected calibration error is
+
+    ECE = sum over bins of n_bin / n * |accuracy_bin - mean confidence_bin|
+
+(Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, ICML 2017), over the voxels of all cases
+together; for one class over the voxels that were given this class.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.case import LabelArray
+from medseg.files import atomic_write
+
+if TYPE_CHECKING:
+    import torch
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Counts of one or many cases.
+
+    Attributes
+    ----------
+    voxels, correct
+        (C, 10): voxels by class and bin, and how many of them have this class in the truth.
+    confidence
+        (C, 10): sum of their confidences.
+    """
+
+    voxels: NDArray[np.int64]
+    correct: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, many: Sequence[Reliability]) -> Reliability:
+        """The counts of many cases together; there must be at least one."""
+        voxels, correct = (np.sum([getattr(one, name) for one in many], axis=0) for name in ("voxels", "correct"))
+        return cls(voxels, correct, np.sum([one.confidence for one in many], axis=0))
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Reliability:
+        """What `to_json` gave."""
+        voxels, correct = (np.asarray(content[name], dtype=np.int64) for name in ("voxels", "correct"))
+        return cls(voxels, correct, np.asarray(content["confidence"], dtype=np.float64))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists."""
+        return {
+            "voxels": self.voxels.tolist(),
+            "correct": self.correct.tolist(),
+            "confidence": [[round(value, 3) for value in row] for row in self.confidence.tolist()],
+        }
+
+    def ece(self, value: int | None = None) -> float | None:
+        """Expected calibration error of the class `value`, or of all; None where no voxel was given the class."""
+        rows = slice(None) if value is None else slice(value, value + 1)
+        voxels, correct, confidence = (
+            array[rows].sum(axis=0) for array in (self.voxels, self.correct, self.confidence)
+        )
+        return float(np.abs(correct - confidence).sum() / voxels.sum()) if voxels.sum() else None
+
+
+class ReliabilityCounter:
+    """A sink of logits that fills a `Reliability` against the truth.
+
+    Parameters
+    ----------
+    truth
+        ``(X, Y[, Z])`` on the native grid.
+    """
+
+    def __init__(self, truth: LabelArray) -> None:
+        self.truth = truth
+        self._classes = 0
+
+    def start(self, classes: int, shape: tuple[int, ...]) -> None:
+        """Begin anew with `classes` classes on a grid of `shape`, that of the truth."""
+        assert tuple(shape) == self.truth.shape
+        self._classes = classes
+        self._voxels = np.zeros(classes * BINS, dtype=np.int64)
+        self._correct = np.zeros(classes * BINS, dtype=np.int64)
+        self._confidence = np.zeros(classes * BINS, dtype=np.float64)
+
+    def put(self, where: tuple[slice, ...], logits: torch.Tensor) -> None:
+        """Count the voxels `where`, whose logits are ``(C, x, y[, z])``."""
+        import torch
+
+        best, given = logits.float().max(0)
+        confidence = (best - logits.float().logsumexp(0)).exp_()
+        place = (given * BINS + (confidence * BINS).ceil_().long().sub_(1).clamp_(0, BINS - 1)).flatten().cpu()
+        truth = torch.from_numpy(np.ascontiguousarray(self.truth[where]).astype(np.int64))
+        right = (truth.flatten() == given.flatten().cpu()).double()
+        size = self._classes * BINS
+        self._voxels += torch.bincount(place, minlength=size).numpy()
+        self._correct += torch.bincount(place, right, minlength=size).numpy().astype(np.int64)
+        self._confidence += torch.bincount(place, confidence.flatten().cpu().double(), minlength=size).numpy()
+
+    def finish(self) -> None:
+        """All blocks have come."""
+
+    def discard(self) -> None:
+        """Nothing is kept outside of memory."""
+
+    @property
+    def counts(self) -> Reliability:
+        """What was counted so far."""
+        shape = (self._classes, BINS)
+        return Reliability(self._voxels.reshape(shape), self._correct.reshape(shape), self._confidence.reshape(shape))
+
+
+def calibration_summary(counts: Reliability, names: Mapping[int, str], *, cases: int) -> dict[str, Any]:
+    """ECE of all classes together and of each, for summary.json; null where a class was never given."""
+    classes = {
+        names.get(value, f"label {value}"): {"ece": counts.ece(value), "voxels": int(row.sum())}
+        for value, row in enumerate(counts.voxels)
+    }
+    return {"ece": counts.ece(), "bins": BINS, "cases": cases, "classes": classes}
+
+
+def write_reliability(counts: Reliability, names: Mapping[int, str], path: Path) -> None:
+    """Write reliability.csv: one row per class and bin; means are empty where a bin is."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["label", "name", "above", "up_to", "voxels", "correct", "mean_confidence", "accuracy"])
+        for value in range(len(counts.voxels)):
+            for k in range(BINS):
+                table.writerow(_row(counts, value, names.get(value, f"label {value}"), k))
+
+
+def _row(counts: Reliability, value: int, name: str, k: int) -> list[object]:
+    voxels, correct = int(counts.voxels[value, k]), int(counts.correct[value, k])
+    means = [f"{counts.confidence[value, k] / voxels:.6g}", f"{correct / voxels:.6g}"] if voxels else ["", ""]
+    return [value, name, k / BINS, (k + 1) / BINS, voxels, correct, *means]

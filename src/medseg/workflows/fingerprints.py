@@ -1,0 +1,69 @@
+"""What makes a result the same result: hashes of the input, and a manifest that still holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from medseg import __version__
+from medseg.files import sha256_of
+
+_DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile|data ?file)\s*[:=]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_HEADER_BYTES = 65536
+_SPLIT_FORMATS = (".mhd", ".nhdr")
+
+
+def input_sha256(path: Path) -> str:
+    """SHA-256 of a file; of a series folder, or a header with its voxels in another file, of their sorted hashes."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path, *_data_files(path)]
+    hashes = sorted(sha256_of(file) for file in files if file.is_file())
+    return hashes[0] if path.is_file() and len(hashes) == 1 else _of_text("\n".join(hashes))
+
+
+def settings_sha256(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings, whatever the order of their keys."""
+    return _of_text(json.dumps(settings, sort_keys=True, default=str))
+
+
+def valid_manifest(path: Path, *, expected: Mapping[str, object], kinds: Collection[str]) -> Mapping[str, Any] | None:
+    """The manifest at `path` if its case need not be done again.
+
+    Parameters
+    ----------
+    path
+        `<id>_manifest.json`; the files that it names lie beside it.
+    expected
+        Keys and values that it must hold: the hashes of input, weights and settings. The version of medseg must be
+        this one.
+    kinds
+        What must be among its outputs ("mask", "preview"), each file there and with the hash that was recorded.
+    """
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        outputs = manifest["outputs"]
+        wanted = {**expected, "medseg_version": __version__}
+        same = all(manifest[key] == value for key, value in wanted.items())
+        whole = same and set(kinds) <= outputs.keys() and all(_whole(path.parent, one) for one in outputs.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # absent, or not what we wrote: the case is done again
+    return manifest if whole else None
+
+
+def _whole(folder: Path, output: Mapping[str, str]) -> bool:
+    return sha256_of(folder / Path(output["file"]).name) == output["sha256"]
+
+
+def _data_files(path: Path) -> list[Path]:
+    if path.suffix.lower() not in _SPLIT_FORMATS:
+        return []
+    with path.open("rb") as file:
+        named = _DATA_FILE.findall(file.read(_HEADER_BYTES))
+    return [path.parent / name.decode("utf-8", "replace") for name in named]
+
+
+def _of_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

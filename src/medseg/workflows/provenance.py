@@ -1,0 +1,51 @@
+"""What a manifest tells of a run: precision, peak memory, how sure the network was."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from medseg.inference import ClassConfidence, Precision, Segmenter, resolve_precision
+
+
+def precision_used(segmenter: Segmenter) -> str:
+    """The number format of the network's arithmetic on the segmenter's device, such as "bfloat16"."""
+    asked: Precision = getattr(segmenter.inferer, "precision", "fp32")  # of MONAI's own: as it is
+    return str(resolve_precision(asked, segmenter.device)).removeprefix("torch.")
+
+
+def peak_memory_bytes(device: torch.device) -> dict[str, int]:
+    """The most memory that this process has held so far, and that torch has held on the GPU."""
+    peaks: dict[str, int] = {}
+    try:
+        import resource
+    except ImportError:  # Windows
+        pass
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
+        peaks["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if device.type == "cuda":
+        peaks["cuda"] = torch.cuda.max_memory_allocated(device)
+    return peaks
+
+
+def confidence_table(confidence: Sequence[ClassConfidence], names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """One entry per class, as JSON: voxels before postprocessing, means null where there are none."""
+    return [
+        {
+            "value": one.value,
+            "name": names.get(one.value, f"label {one.value}"),
+            "voxels": one.voxels,
+            "mean_confidence": _rounded(one.mean_confidence),
+            "mean_entropy": _rounded(one.mean_entropy),
+        }
+        for one in confidence
+    ]
+
+
+def _rounded(value: float) -> float | None:
+    return round(float(value), 6) if math.isfinite(value) else None

@@ -1,0 +1,149 @@
+"""One case on its way through the stages, and what it leaves for the report."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from medseg.case import Image
+from medseg.errors import user_error
+from medseg.inference import ReadCase, Segmentation
+from medseg.outputs import CaseReport
+
+logger = logging.getLogger(__name__)
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+@dataclass
+class CaseWork:
+    """What is known of a case so far; each stage adds to it, and a failed or resumed case passes the rest untouched.
+
+    Attributes
+    ----------
+    index, item
+        Its place among the inputs, and its entry of the data set ("id", "image", for evaluation "label").
+    input_sha256, truth, truth_sha256
+        Of the read stage; the truth ``(X, Y[, Z])`` where the case is to be scored.
+    read, segmentation
+        What one stage hands to the next; freed when no longer needed.
+    sinks
+        Take logits on the native grid while the case is in the network's stage, by name.
+    seconds
+        Stage to wall-clock time.
+    outputs, notes, reason, resumed
+        For the report: see `CaseReport`.
+    no_room
+        It failed because nothing more can be written.
+    """
+
+    index: int
+    item: Mapping[str, Any]
+    input_sha256: str = ""
+    truth: Image | None = None
+    truth_sha256: str | None = None
+    read: ReadCase | None = None
+    segmentation: Segmentation | None = None
+    sinks: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    reason: str | None = None
+    no_room: bool = False
+    resumed: bool = False
+    _clock: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The case's id."""
+        return str(self.item["id"])
+
+    @property
+    def open(self) -> bool:
+        """True while there is work to do on it."""
+        return self.reason is None and not self.resumed
+
+    def begin(self) -> None:
+        """It leaves the queue."""
+        self._clock["case"] = time.perf_counter()
+
+    def end(self) -> None:
+        """It has passed the last stage."""
+        self.seconds["case"] = self.so_far("case")
+        self.release()
+
+    def attempt(self, stage: str, work: Callable[[CaseWork], None]) -> None:
+        """Do the work of a stage, if the case is open; what it raises fails this case alone."""
+        if not self.open:
+            return
+        self._clock[stage] = time.perf_counter()
+        try:
+            work(self)
+        except Exception as error:  # noqa: BLE001 (one bad case must not stop ten thousand good ones)
+            self.fail(error)
+        self.seconds[stage] = self.so_far(stage)
+
+    def so_far(self, stage: str) -> float:
+        """Seconds since a stage was begun; "case": since the case left the queue."""
+        return time.perf_counter() - self._clock[stage]
+
+    def take(self, result: Segmentation) -> None:
+        """What the network's stage gave."""
+        self.read, self.segmentation = None, result
+        self.notes += tuple(result.notes)
+        self.seconds.update(result.seconds)
+
+    def fail(self, error: Exception) -> None:
+        """End the case with a reason."""
+        known = user_error(error)
+        self.no_room = _errno(error) in _NO_ROOM
+        self.reason = str(known) if known is not None else _plain(error)
+        # With the traceback where it may be a bug of ours.
+        logger.error("case %s failed: %s", self.id, self.reason, exc_info=error if known is None else None)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of voxels, and of what sinks keep on disk."""
+        self.read = self.segmentation = self.truth = None
+        for sink in self.sinks.values():
+            sink.discard()
+        self.sinks = {}
+
+    def report(self) -> CaseReport:
+        """What became of it."""
+        return CaseReport(
+            self.id,
+            "done" if self.reason is None else "failed",
+            reason=self.reason,
+            outputs=dict(self.outputs),
+            seconds=round(self.seconds.get("case", 0.0), 3),
+            resumed=self.resumed,
+            notes=self.notes,
+        )
+
+
+def _plain(error: Exception) -> str:
+    """An error that no one foresaw, in one line; libraries tell of memory in many."""
+    lines = str(error).strip().splitlines() or ["nothing said"]
+    if _is_memory_error(error):
+        return f"out of memory ({lines[0]}); give fewer --jobs, or work on a machine with more memory"
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def _errno(error: BaseException | None) -> int | None:
+    """Of the first OSError among an error and its causes."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return None if error is None else error.errno
+
+
+def _is_memory_error(error: Exception) -> bool:
+    """Python's, CUDA's, and that of torch's allocator on the CPU, which has no class of its own."""
+    import torch
+
+    no_class = type(error) is RuntimeError and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return no_class or isinstance(error, (MemoryError, torch.OutOfMemoryError))

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from medseg import __version__
-from medseg.cli import bundle, data, run
+from medseg.cli import bundle, data, pacs, run
 from medseg.cli.arguments import Parser, UsageError
 from medseg.cli.console import INTERRUPTED, OUR_BUG, PIPE_CLOSED, WRONG_INPUT, say_error, set_up_logging
 from medseg.errors import user_error
@@ -82,6 +82,7 @@ def _parser() -> Parser:
     data.add_commands(commands)
     run.add_commands(commands)
     bundle.add_commands(commands)
+    pacs.add_commands(commands)
     return parser
 
 

@@ -1,0 +1,243 @@
+"""An Orthanc of one's own on loopback: its own storage folder, its own network namespace, gone with its `with`.
+
+As a program, for .ci/run: `python tests/pacs/local_orthanc.py --http 8042 --dicom 4242 -- COMMAND ...` runs the
+command while the server is there, and gives its exit code.
+
+Orthanc listens on all interfaces whatever it is told. So it runs in a network namespace without any but loopback, where
+that is permitted; a relay carries connections from two loopback sockets of ours to it. Those are bound before anything
+starts, so no port is guessed. Where no namespace is permitted the same is done without one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HINT = "Orthanc with DICOMweb is not installed: apt-get install orthanc orthanc-dicomweb"
+AET = "ORTHANC"
+_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+_START_S = 30.0
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running server.
+
+    Attributes
+    ----------
+    http_port, dicom_port
+        On 127.0.0.1: REST and DICOMweb (below /dicom-web), and DIMSE.
+    """
+
+    http_port: int
+    dicom_port: int
+    back: Path
+
+    @contextmanager
+    def reaches(self, port: int) -> Iterator[None]:
+        """While the `with` lasts, what Orthanc sends to its modality "medseg" comes to 127.0.0.1:`port` here."""
+        with socket.socket(socket.AF_UNIX) as listener:  # a UNIX socket goes from one network namespace to another
+            listener.bind(str(self.back))
+            listener.listen()
+            threading.Thread(target=_accept, args=(listener, ("127.0.0.1", port)), daemon=True).start()
+            try:
+                yield
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)
+                self.back.unlink()
+
+    @property
+    def address(self) -> str:
+        """Its DICOMweb service."""
+        return f"dicomweb://127.0.0.1:{self.http_port}/dicom-web"
+
+    def rest(self, path: str) -> list[str] | dict[str, object]:
+        """Orthanc's own interface, to look at it other than by DICOMweb."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def send_series(self, series_uid: str) -> None:
+        """Make it send a series to its modality "medseg", by C-STORE."""
+        (found,) = [
+            s
+            for s in self.rest("/series")
+            if self.rest(f"/series/{s}")["MainDicomTags"]["SeriesInstanceUID"] == series_uid
+        ]
+        url = f"http://127.0.0.1:{self.http_port}/modalities/medseg/store"
+        urllib.request.urlopen(urllib.request.Request(url, data=found.encode(), method="POST"), timeout=30).close()
+
+    def clear(self) -> None:
+        """Remove everything it holds."""
+        for patient in self.rest("/patients"):
+            url = f"http://127.0.0.1:{self.http_port}/patients/{patient}"
+            urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=10).close()
+
+
+def installed() -> bool:
+    """Whether the server and its DICOMweb plugin are there."""
+    return shutil.which("Orthanc") is not None and _PLUGIN.exists()
+
+
+@contextmanager
+def running(*, http_port: int = 0, dicom_port: int = 0) -> Iterator[Orthanc]:
+    """A server that answers; port 0: a free one."""
+    with (
+        tempfile.TemporaryDirectory(prefix="orthanc-") as folder,
+        _listen(http_port) as http,
+        _listen(dicom_port) as dicom,
+        Path(folder, "log").open("wb") as log,
+    ):
+        command = [sys.executable, __file__, "--relay", folder, str(http.fileno()), str(dicom.fileno())]
+        process = subprocess.Popen(
+            [*_namespace(), *command],
+            pass_fds=(http.fileno(), dicom.fileno()),
+            stdin=subprocess.PIPE,  # closed when we go, however we go: the relay ends Orthanc then
+            stdout=log,
+            stderr=log,
+        )
+        server = Orthanc(http.getsockname()[1], dicom.getsockname()[1], Path(folder, "back"))
+        try:
+            _wait(server, process, Path(folder, "log"))
+            yield server
+        finally:
+            process.stdin.close()
+            process.wait(timeout=30)
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(64)
+    return listener
+
+
+def _namespace() -> list[str]:
+    """The words before a command that give it a network of its own; none where that is not permitted."""
+    for words in (["unshare", "--net"], ["unshare", "--map-root-user", "--net"]):
+        if (
+            shutil.which(words[0])
+            and subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
+        ):
+            return words
+    return []
+
+
+def _wait(server: Orthanc, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _START_S
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            server.rest("/system")
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"Orthanc did not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+# --- the other process: relay and Orthanc's parent
+
+
+def _relay(folder: Path, listeners: Sequence[socket.socket]) -> int:
+    """Start Orthanc, carry connections to it, end it when standard input closes."""
+    _loopback_up()
+    back = _listen(0)
+    with _listen(0) as first, _listen(0) as second:
+        ports = (first.getsockname()[1], second.getsockname()[1])
+    settings = {
+        "Name": "test",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "Plugins": [str(_PLUGIN)],
+        "HttpPort": ports[0],
+        "DicomPort": ports[1],
+        "DicomAet": AET,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomModalities": {"medseg": ["MEDSEG", "127.0.0.1", back.getsockname()[1]]},
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Host": "127.0.0.1"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
+    orthanc = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdin=subprocess.DEVNULL)
+    routes = [*zip(listeners, (("127.0.0.1", port) for port in ports), strict=True), (back, str(folder / "back"))]
+    for route in routes:
+        threading.Thread(target=_accept, args=route, daemon=True).start()
+    sys.stdin.buffer.read()
+    orthanc.kill()  # its storage goes with it: there is nothing to end well
+    orthanc.wait()
+    return 0
+
+
+def _loopback_up() -> None:
+    """A new namespace's loopback is down: set IFF_UP (netdevice(7)); without a namespace it is up already."""
+    set_flags, up = 0x8914, 1
+    with socket.socket() as any_socket:
+        try:
+            fcntl.ioctl(any_socket, set_flags, struct.pack("16sh14x", b"lo", up))
+        except PermissionError:
+            sys.stderr.write("no network namespace: Orthanc listens on all interfaces\n")
+
+
+def _accept(listener: socket.socket, target: tuple[str, int] | str) -> None:
+    """Carry each connection to a port of this namespace, or to a UNIX socket; until the listener is shut down."""
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        server = socket.socket(socket.AF_UNIX if isinstance(target, str) else socket.AF_INET)
+        try:
+            server.connect(target)
+        except OSError:
+            client.close()
+            continue
+        for each in (client, server):
+            if each.family == socket.AF_INET:
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for source, end in ((client, server), (server, client)):
+            threading.Thread(target=_carry, args=(source, end), daemon=True).start()
+
+
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        source.close()
+        target.close()
+
+
+def _run(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--http", type=int, default=8042)
+    parser.add_argument("--dicom", type=int, default=4242)
+    parser.add_argument("command", nargs="+")
+    arguments = parser.parse_args(words)
+    if not installed():
+        sys.stderr.write(HINT + "\n")
+        return 69
+    with running(http_port=arguments.http, dicom_port=arguments.dicom):
+        return subprocess.run(arguments.command, check=False).returncode
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--relay":
+        sockets = [socket.socket(fileno=int(number)) for number in sys.argv[3:]]
+        sys.exit(_relay(Path(sys.argv[2]), sockets))
+    sys.exit(_run(sys.argv[1:]))

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from medseg.case import Affine
 from medseg.errors import GeometryError
 from medseg.inference import restore, restore_labels
+from medseg.inference.restore import Restoration
 
 
 def placed(*scale: float, offset: tuple[float, ...] = (0, 0, 0)) -> Affine:
@@ -118,17 +119,58 @@ def test_rounded_direction_cosines_are_no_turn() -> None:
     assert np.mean(labels != logits.argmax(0).numpy()) < 0.01
 
 
-@pytest.mark.parametrize("slab", [1, 7, 30, 61, 10**9])
+@pytest.mark.parametrize("layers", [2, 3, 4, 6])
 @pytest.mark.parametrize("shape", [(5, 6, 7), (5, 7)], ids=str)
-def test_the_result_does_not_depend_on_the_slabs(
-    slab: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logits = torch.randn(3, *[4] * len(shape), generator=torch.Generator().manual_seed(2))
-    affine = placed(*[1.6] * len(shape), offset=(0.3,) * len(shape))
+@pytest.mark.parametrize("flip", [1, -1])
+def test_the_result_does_not_depend_on_the_blocks(layers: int, shape: tuple[int, ...], flip: int) -> None:
+    """Blocks of some layers, neighbours sharing one, along the slowest axis."""
+    logits = torch.randn(3, *[6] * len(shape), generator=torch.Generator().manual_seed(2))
+    affine = placed(*[flip * 1.6] * len(shape), offset=(0.3 if flip > 0 else 7.1,) * len(shape))
     whole = restored(logits, affine, np.eye(4), shape)
-    monkeypatch.setattr(restore, "SLAB_VOXELS", slab)
-    np.testing.assert_array_equal(restored(logits, affine, np.eye(4), shape), whole)
+    restoration = Restoration(affine=affine, native_affine=np.eye(4), shape=logits.shape[1:], native_shape=shape)
+    restoration.start(3)
+    turned = logits.permute(0, *(1 + axis for axis in restoration.axes))
+    for first in range(0, 5, layers - 1):
+        block = turned[:, first : first + layers]
+        restoration.put(block, (first, *[0] * (len(shape) - 1)))
+    np.testing.assert_array_equal(restoration.finish(), whole)
     assert len(np.unique(whole)) == 3
+
+
+class Collected:
+    """A sink that keeps what it is given, and counts how often each voxel came."""
+
+    def start(self, classes: int, shape: tuple[int, ...]) -> None:
+        self.logits, self.times = np.full((classes, *shape), np.nan), np.zeros(shape, int)
+
+    def put(self, where: tuple[slice, ...], logits: torch.Tensor) -> None:
+        self.logits[(slice(None), *where)] = logits.numpy()
+        self.times[where] += 1
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+@pytest.mark.parametrize("values_at_once", [1, 300, 10**9])
+def test_a_sink_gets_every_voxel_once_and_the_labels_stay_the_same(
+    values_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "DENSE_VALUES", values_at_once)
+    logits = torch.randn(3, 4, 5, 3, generator=torch.Generator().manual_seed(3))
+    affine, shape = placed(2, 2, 2, offset=(0.5, 0.5, 2.5)), (8, 10, 9)
+    sink = Collected()
+    labels = restore_labels(logits, affine=affine, native_affine=np.eye(4), native_shape=shape, sinks=[sink])
+    np.testing.assert_array_equal(labels, restored(logits, affine, np.eye(4), shape))
+    np.testing.assert_array_equal(sink.logits.argmax(0), labels)
+    assert (sink.times == 1).all()
+    assert sink.finished
+    # x: voxel 3 lies at (3 - 0.5) / 2 = 1.25 of the network's grid; y: 4 at 1.75; z: 5 at 1.25
+    corner = logits[:, 1:3, 1:3, 1:3].double()
+    by_hand = torch.einsum(
+        "cxyz,x,y,z->c", corner, *(torch.tensor(w).double() for w in ([0.75, 0.25], [0.25, 0.75], [0.75, 0.25]))
+    )
+    np.testing.assert_allclose(sink.logits[:, 3, 4, 5], by_hand, rtol=1e-5)
+    assert sink.logits[:, 0, 0, 0].tolist() == [20, -20, -20]  # z: 2.5 mm before the grid's first voxel
 
 
 @st.composite

@@ -13,8 +13,12 @@ import torch
 from monai.transforms import Compose
 
 from medseg.case import Affine, Array, Image
+from medseg.inference.confidence import ClassConfidence
 from medseg.inference.precision import channels_last
-from medseg.inference.restore import restore_labels
+from medseg.inference.restore import Sink, restore_labels, two_classes
+from medseg.inference.runner import WindowRunner
+from medseg.inference.volume import Volume
+from medseg.inference.window import SlidingWindow
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,6 @@ class ReadCase:
 
 
 @dataclass(frozen=True)
-class ClassConfidence:
-    """How sure the network was of the voxels that it gave one label."""
-
-    value: int
-    voxels: int
-    mean_confidence: float
-    mean_entropy: float
-
-
-@dataclass(frozen=True)
 class Segmentation:
     """The image as it was stored and its label map on the same grid.
 
@@ -55,11 +49,12 @@ class Segmentation:
     image, labels
         ``(C, X, Y[, Z])`` and ``(X, Y[, Z])``.
     confidence
-        One entry per class, where it was measured.
+        One entry per class that the network found, before postprocessing; none where the bundle's inferer is not
+        medseg's `SlidingWindow`.
     notes
         What had to be done otherwise than asked, one sentence each.
     seconds
-        Stage ("network", "restore") to wall-clock time.
+        Stage ("network", "restore") to wall-clock time; pictures that went through together share the network's.
     """
 
     image: Image
@@ -81,7 +76,8 @@ class Segmenter:
     preprocessing
         Deterministic MONAI transforms on the dictionary, key `image`, those of training.
     inferer
-        MONAI inferer, called as ``inferer(inputs, network)``.
+        medseg's `SlidingWindow`, which brings labels to the native grid slab by slab; or any inferer of MONAI,
+        called as ``inferer(inputs, network)`` for the logits of the whole volume.
     postprocessing
         Functions from labels ``(X, Y[, Z])`` and affine to labels, applied in order on the native grid.
     device
@@ -102,6 +98,9 @@ class Segmenter:
         self.network = network.to(self.device).eval()
         self.loading, self.preprocessing = Compose(list(loading)), Compose(list(preprocessing))
         self.inferer, self.postprocessing = inferer, tuple(postprocessing)
+        self._runner: WindowRunner | None = None
+        if isinstance(inferer, SlidingWindow):
+            self._runner = WindowRunner(self.network, settings=inferer, device=self.device)
 
     def __call__(self, item: Mapping[str, Any]) -> Segmentation:
         """Segment the case of a datalist item (key `image`: path)."""
@@ -115,12 +114,35 @@ class Segmenter:
         image = self.preprocessing(dict(loaded))["image"]
         return ReadCase(native, image.as_tensor(), np.asarray(image.affine.cpu(), dtype=np.float64))
 
-    def segment(self, cases: Sequence[ReadCase], *, sinks: Sequence[Any] = ()) -> list[Segmentation]:
-        """Network and way back to the native grid: one case, or several pictures of one size; from one thread."""
+    def segment(self, cases: Sequence[ReadCase], *, sinks: Sequence[Sink] = ()) -> list[Segmentation]:
+        """Network and way back to the native grid: one case, or several at once; from one thread.
+
+        Where memory does not suffice it is done again with fewer windows at once and at last on the CPU, and the
+        segmentations' notes say so.
+
+        Parameters
+        ----------
+        sinks
+            Get the case's logits on its native grid; for one case at a time.
+        """
+        assert len(cases) == 1 or not sinks, "a sink takes one case"
+        if self._runner is None:
+            return self._segment_whole(cases, sinks)
         started = time.perf_counter()
-        logits = self.logits(torch.stack([case.inputs for case in cases]))
-        network = (time.perf_counter() - started) / len(cases)
-        return [self._restored(case, one, network) for case, one in zip(cases, logits, strict=True)]
+        volumes = [Volume(c.inputs, c.affine, c.native.affine, c.native.array.shape[1:]) for c in cases]
+        found, notes = self._runner(volumes, sinks=[sinks] * len(cases))
+        restore_s = sum(labelled.restore_s for labelled in found)
+        network_s = (time.perf_counter() - started - restore_s) / len(cases)
+        return [
+            Segmentation(
+                case.native,
+                replace(case.native, array=labelled.labels),
+                confidence=labelled.confidence,
+                notes=notes,
+                seconds={"network": network_s, "restore": labelled.restore_s},
+            )
+            for case, labelled in zip(cases, found, strict=True)
+        ]
 
     def finish(self, segmentation: Segmentation) -> Segmentation:
         """Postprocess on the native grid; may be called from several threads."""
@@ -129,17 +151,27 @@ class Segmenter:
             labels = step(labels, segmentation.labels.affine)
         return replace(segmentation, labels=replace(segmentation.labels, array=labels))
 
-    def _restored(self, case: ReadCase, logits: torch.Tensor, network: float) -> Segmentation:
+    def _segment_whole(self, cases: Sequence[ReadCase], sinks: Sequence[Sink]) -> list[Segmentation]:
+        """Any other inferer of MONAI: logits of the whole volume, then labels."""
+        started = time.perf_counter()
+        logits = self.logits(torch.stack([case.inputs for case in cases]))
+        network_s = (time.perf_counter() - started) / len(cases)
+        return [self._restored(case, one, network_s, sinks) for case, one in zip(cases, logits, strict=True)]
+
+    def _restored(self, case: ReadCase, logits: torch.Tensor, network_s: float, sinks: Sequence[Sink]) -> Segmentation:
         started, native = time.perf_counter(), case.native
         labels = restore_labels(
-            logits, affine=case.affine, native_affine=native.affine, native_shape=native.array.shape[1:]
+            two_classes(logits),
+            affine=case.affine,
+            native_affine=native.affine,
+            native_shape=native.array.shape[1:],
+            sinks=sinks,
         )
-        seconds = {"network": network, "restore": time.perf_counter() - started}
+        seconds = {"network": network_s, "restore": time.perf_counter() - started}
         return Segmentation(native, replace(native, array=labels), seconds=seconds)
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Logits ``(B, C, X, Y[, Z])`` for inputs ``(B, C, X, Y[, Z])`` on the network's grid."""
-        # Before inference_mode: parameters laid out anew inside it could never be trained again.
+        """Logits ``(B, C, X, Y[, Z])`` for inputs ``(B, C, X, Y[, Z])`` on the network's grid, in one piece."""
         network = self.network.to(memory_format=channels_last(inputs.ndim - 2))  # type: ignore[call-overload]
         with torch.inference_mode():
             return self.inferer(inputs.to(self.device), network)
@@ -151,4 +183,4 @@ def _native_image(loaded: Any, source: Path) -> Image:
     known = bool(meta.get("spacing_known", True))
     modality = str(meta.get("modality") or "") or None
     # A copy: some of MONAI's transforms write into the array they are given.
-    return Image(loaded.as_tensor().numpy().copy(), affine, source, modality, known)
+    return Image(loaded.as_tensor().numpy().copy(order="K"), affine, source, modality, known)

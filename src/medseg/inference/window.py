@@ -1,18 +1,24 @@
-"""Sliding-window inference in the device's precision and layout."""
+"""Sliding-window inference: what a bundle declares of it, and the plain form that validation uses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.inferers import SlidingWindowInferer
 
+from medseg.errors import BundleError
+from medseg.inference.plan import Foreground
 from medseg.inference.precision import Precision, autocast, channels_last
+from medseg.inference.tta import Mirror, mirrored
 
 
 class SlidingWindow(SlidingWindowInferer):
     """MONAI's sliding window with the network run in `precision` and channels-last layout.
+
+    Called as an inferer it gives the logits of the whole volume, as validation in training wants them. `Segmenter`
+    reads the same settings and brings the labels to the native grid slab by slab; the last six are its alone.
 
     Parameters
     ----------
@@ -25,7 +31,25 @@ class SlidingWindow(SlidingWindowInferer):
     precision
         "auto": bfloat16 where the hardware has it, float32 elsewhere; "bf16" or "fp32" force one.
     sw_batch_size
-        Windows run at once.
+        Windows run at once; "auto": as many as a GPU's memory allows, one on a CPU.
+    tta
+        Whether the mean over mirrored copies is taken; it needs `mirror`.
+    mirror
+        Along which axes the images may be mirrored.
+    foreground
+        What is segmented at all; the rest becomes background unseen. None: everything is.
+    window_voxels
+        Windows are chosen larger, up to this many voxels, where that saves work; None: never. A network with
+        instance normalisation gives slightly other logits in larger windows.
+    window_multiple
+        Of which such a window's sizes are.
+    threshold
+        For two classes: the probability from which a voxel is foreground; None: the larger one wins (0.5).
+
+    Raises
+    ------
+    BundleError
+        Test-time augmentation without `mirror`, or a threshold outside 0 to 1.
     """
 
     def __init__(
@@ -33,12 +57,31 @@ class SlidingWindow(SlidingWindowInferer):
         *,
         roi_size: Sequence[int],
         overlap: float = 0.5,
-        mode: str = "gaussian",
+        mode: Literal["gaussian", "constant"] = "gaussian",
         precision: Precision = "auto",
-        sw_batch_size: int = 1,
+        sw_batch_size: int | Literal["auto"] = 1,
+        tta: bool = False,
+        mirror: Mirror | None = None,
+        foreground: Foreground | None = None,
+        window_voxels: int | None = None,
+        window_multiple: int = 16,
+        threshold: float | None = None,
     ) -> None:
-        super().__init__(roi_size=list(roi_size), sw_batch_size=sw_batch_size, overlap=overlap, mode=mode)
+        at_once = 1 if sw_batch_size == "auto" else sw_batch_size
+        super().__init__(roi_size=list(roi_size), sw_batch_size=at_once, overlap=overlap, mode=mode)
+        if tta and mirror is None:
+            raise BundleError(
+                "test-time augmentation is asked for",
+                got="no `mirror` in the bundle's inferer",
+                expected="the axes along which its images may be mirrored",
+                next_step="leave tta out, or declare inferer::mirror with _target_ medseg.inference.Mirror",
+            )
+        if threshold is not None and not 0 < threshold < 1:
+            raise BundleError("threshold", got=threshold, expected="above 0 and below 1")
         self.precision: Precision = precision
+        self.windows_at_once, self.tta, self.mirror = sw_batch_size, tta, mirror
+        self.foreground, self.threshold = foreground, threshold
+        self.window_voxels, self.window_multiple = window_voxels, window_multiple
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
@@ -47,8 +90,11 @@ class SlidingWindow(SlidingWindowInferer):
         layout = channels_last(inputs.ndim - 2)
 
         def predictor(windows: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:
+            def run(batch: torch.Tensor) -> torch.Tensor:
+                return network(batch.contiguous(memory_format=layout), *more, **named).float()
+
             with autocast(self.precision, windows.device):
-                return network(windows.contiguous(memory_format=layout), *more, **named).float()
+                return mirrored(run, self.mirror, at_once=1)(windows) if self.tta and self.mirror else run(windows)
 
         plain = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
         logits: torch.Tensor = super().__call__(plain, predictor, *args, **kwargs)

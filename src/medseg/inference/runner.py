@@ -1,0 +1,91 @@
+"""A loaded network over volumes in sliding windows, on the memory that there is."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from medseg.inference.memory import attempts, is_out_of_memory, windows_at_once
+from medseg.inference.precision import autocast, channels_last
+from medseg.inference.restore import Sink
+from medseg.inference.tta import Network, mirrored
+from medseg.inference.volume import Labelled, Volume, label_volumes
+from medseg.inference.window import SlidingWindow
+
+logger = logging.getLogger(__name__)
+
+
+class WindowRunner:
+    """Labels volumes; where memory does not suffice with fewer windows at once, and at last on the CPU.
+
+    Parameters
+    ----------
+    network
+        Gives logits ``(B, C, X, Y[, Z])``; in evaluation mode, on `device`.
+    settings
+        Windows, precision, test-time augmentation.
+    device
+        Where the network lies.
+    """
+
+    def __init__(self, network: torch.nn.Module, *, settings: SlidingWindow, device: torch.device) -> None:
+        self.network, self.settings, self.device = network, settings, device
+
+    def __call__(
+        self, volumes: Sequence[Volume], *, sinks: Sequence[Sequence[Sink]]
+    ) -> tuple[list[Labelled], tuple[str, ...]]:
+        """What `label_volumes` gives, and a sentence for each time that memory did not suffice."""
+        notes: list[str] = []
+        for device, at_once in attempts(self.device, self._at_once(volumes[0])):
+            try:
+                return self._label(volumes, sinks, device, at_once), tuple(notes)
+            except Exception as error:
+                if not is_out_of_memory(error) or (device.type == "cpu" and at_once == 1):
+                    raise
+            # Outside the handler: the traceback held the tensors that filled the memory.
+            notes.append(f"out of memory on {device} with {at_once} window(s) at once: done again with less")
+            logger.warning(notes[-1])
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        raise AssertionError("the last attempt returns or raises")
+
+    def _label(
+        self, volumes: Sequence[Volume], sinks: Sequence[Sequence[Sink]], device: torch.device, at_once: int
+    ) -> list[Labelled]:
+        network = self._runnable(device, volumes[0].inputs.ndim - 1, at_once)
+        with torch.inference_mode():
+            return label_volumes(
+                volumes, network=network, settings=self.settings, at_once=at_once, device=device, sinks=sinks
+            )
+
+    def _runnable(self, device: torch.device, dims: int, at_once: int) -> Network:
+        """The network with its layout, precision and test-time augmentation, on windows that lie on `device`."""
+        settings, layout = self.settings, channels_last(dims)
+        # Before inference_mode: parameters laid out anew inside it could never be trained again.
+        network = self.network if device == self.device else copy.deepcopy(self.network).to(device)
+        network = network.to(memory_format=layout)  # type: ignore[call-overload]
+
+        def run(windows: torch.Tensor) -> torch.Tensor:
+            with autocast(settings.precision, device):
+                logits: torch.Tensor = network(windows.contiguous(memory_format=layout))
+                return logits
+
+        return mirrored(run, settings.mirror, at_once=at_once) if settings.tta and settings.mirror else run
+
+    def _at_once(self, volume: Volume) -> int:
+        wanted = self.settings.windows_at_once
+        if wanted != "auto":
+            return wanted
+        return self._measured(volume) if self.device.type == "cuda" else 1
+
+    def _measured(self, volume: Volume) -> int:
+        """From the memory that one window takes on the GPU."""
+        window = torch.zeros(1, volume.inputs.shape[0], *self.settings.roi_size, device=self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        with torch.inference_mode():
+            self._runnable(self.device, volume.inputs.ndim - 1, 1)(window)
+        return windows_at_once(self.device, bytes_per_window=torch.cuda.max_memory_allocated(self.device) - before)

@@ -1,6 +1,7 @@
 """Files in, checked images out: the only door through which medical images enter.
 
-`MedsegReader` and `MedsegLabelReader` are loaded when first asked for: they bring MONAI, which takes seconds.
+`LoadCased`, `MedsegReader` and `MedsegLabelReader` are loaded when first asked for: they bring MONAI, which takes
+seconds.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from medseg.intake.inputs import Input, case_id, find_inputs, source_files
 from medseg.pairs import check_pair
 
 if TYPE_CHECKING:
+    from medseg.intake.loading import LoadCased
     from medseg.intake.reader import MedsegLabelReader, MedsegReader
 
 __all__ = [
     "Input",
+    "LoadCased",
     "MedsegLabelReader",
     "MedsegReader",
     "case_id",
@@ -28,6 +31,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "LoadCased":
+        from medseg.intake.loading import LoadCased
+
+        return LoadCased
     if name in ("MedsegLabelReader", "MedsegReader"):
         from medseg.intake import reader
 

@@ -1,11 +1,11 @@
-"""NIfTI files through nibabel, without SimpleITK."""
+"""NIfTI files: the header through nibabel, the voxels straight into memory, without SimpleITK."""
 
 from __future__ import annotations
 
 import math
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,31 +16,82 @@ from medseg.intake.checks import checked_affine, unreadable
 _DEFLATE_LIMIT = 1032
 """The most that gzip can shrink anything (zlib's technical notes)."""
 
+_HEADER_BYTES = 540
+"""Length of the longer of the two headers (NIfTI-2)."""
+
+_READ_BYTES = 1 << 22
+"""Read at once: small enough to stay in a processor's cache between decompression and copy."""
+
+_SCALED_VOXELS = 1 << 20
+"""Scaled at once in float64, so that no second copy of the volume is held."""
+
 
 def read_nifti(path: Path) -> Image:
     """A NIfTI volume as ``(X, Y, Z)``: scaled by its own slope and intercept, placed by its own affine."""
-    import nibabel as nib
+    from isal.igzip_lib import IsalError
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
-    errors = (
+    errors: tuple[Any, ...] = (
         *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError),
-        *(zlib.error, ImageFileError, HeaderDataError),
+        *(zlib.error, IsalError, ImageFileError, HeaderDataError),
     )
-    with unreadable(path, "NIfTI", *errors):
-        file = nib.load(path)  # type: ignore[attr-defined, unused-ignore]
-        _refuse_units(file.header, path)
-        _refuse_bomb(file, path)
-        affine = checked_affine(file.affine, path)
-        array = _volume(_values(file), path)
+    with unreadable(path, "NIfTI", *errors), _opened(path) as file:
+        header = _header(file.read(_HEADER_BYTES))
+        _refuse_units(header, path)
+        _refuse_bomb(header, path)
+        affine = checked_affine(header.get_best_affine(), path)
+        array = _volume(_scaled(_stored(file, header), header), path)
     return Image(array, affine, path)
 
 
-def _values(file: Any) -> Array:
-    """Stored integers as they are; scaled values as float32."""
-    if (file.dataobj.slope, file.dataobj.inter) == (1.0, 0.0):
-        return np.asanyarray(file.dataobj)
-    return np.asanyarray(file.get_fdata(dtype=np.float32, caching="unchanged"))
+def _opened(path: Path) -> IO[bytes]:
+    """The file's bytes; ISA-L decompresses at 2.7 times zlib's speed."""
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    from isal import igzip
+
+    file: IO[bytes] = igzip.open(path, "rb")
+    return file
+
+
+def _header(block: bytes) -> Any:
+    """The header that a file starts with: NIfTI-1 or NIfTI-2, of either byte order."""
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    for kind in (nib.Nifti1Header, nib.Nifti2Header):
+        length = kind.template_dtype.itemsize
+        if len(block) >= length and kind.may_contain_header(block):
+            return kind(block[:length])
+    raise ImageFileError("it does not start with a NIfTI header")
+
+
+def _stored(file: IO[bytes], header: Any) -> Array:
+    """The stored values ``(X, Y, Z, ...)``, the first axis running fastest as the format has it."""
+    shape = tuple(map(int, header.get_data_shape()))
+    values = np.empty(math.prod(shape), dtype=header.get_data_dtype())
+    file.seek(int(header.get_data_offset()))
+    target, done = values.view(np.uint8).data, 0
+    while done < values.nbytes:
+        count = file.readinto(target[done : done + _READ_BYTES])  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError(f"the file ends after {done} of {values.nbytes} bytes of voxels")
+        done += count
+    file.read(1)  # a compressed file's checksum is verified at its end only
+    return values.reshape(shape, order="F")
+
+
+def _scaled(stored: Array, header: Any) -> Array:
+    """Stored values as they are where the file does not scale them; scaled values as float32."""
+    slope, intercept = header.get_slope_inter()
+    if (slope, intercept) in ((None, None), (1.0, 0.0)) or stored.dtype.kind not in "iuf":
+        return stored
+    flat, scaled = stored.ravel(order="F"), np.empty(stored.size, dtype=np.float32)
+    for start in range(0, flat.size, _SCALED_VOXELS):
+        part = slice(start, start + _SCALED_VOXELS)
+        scaled[part] = flat[part] * float(slope) + float(intercept)
+    return scaled.reshape(stored.shape, order="F")
 
 
 def _volume(array: Array, path: Path) -> Array:
@@ -57,13 +108,14 @@ def _volume(array: Array, path: Path) -> Array:
     return array.reshape(array.shape + (1,) * (3 - array.ndim))
 
 
-def _refuse_bomb(file: Any, path: Path) -> None:
+def _refuse_bomb(header: Any, path: Path) -> None:
     """Refuse a header that asks for more memory than its file could ever fill."""
-    declared = math.prod(map(int, file.shape)) * int(file.get_data_dtype().itemsize)
+    shape = tuple(map(int, header.get_data_shape()))
+    declared = int(header.get_data_offset()) + math.prod(shape) * int(header.get_data_dtype().itemsize)
     if declared > path.stat().st_size * _DEFLATE_LIMIT:
         raise ImageError(
             f"{path}: the header declares more voxels than the file can hold",
-            got=f"size {tuple(map(int, file.shape))} in {path.stat().st_size} bytes",
+            got=f"size {shape} in {path.stat().st_size} bytes",
             next_step="the file is damaged or truncated: copy or export it again",
         )
 

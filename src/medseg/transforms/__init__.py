@@ -1,5 +1,7 @@
 """Transforms that MONAI lacks; the chains themselves are declared in the bundles."""
 
 from medseg.transforms.check import CheckCased
+from medseg.transforms.resample import ResampleToSpacingd
+from medseg.transforms.window import WindowIntensityd
 
-__all__ = ["CheckCased"]
+__all__ = ["CheckCased", "ResampleToSpacingd", "WindowIntensityd"]

@@ -15,6 +15,8 @@ from medseg.cli.arguments import UsageError, overrides
 from medseg.cli.entry import parse
 
 COMMANDS = [
+    ["data", "inspect"],
+    ["data", "fix"],
     ["data", "phantom"],
     ["data", "prepare"],
     ["train"],
@@ -37,7 +39,7 @@ def test_the_help_of_each_command_shows_how_it_is_called(command: list[str], cap
     assert {"--quiet", "--debug"} <= set(text.replace(",", " ").split())
 
 
-@pytest.mark.parametrize("command", COMMANDS[:2] + COMMANDS[2:6], ids=" ".join)
+@pytest.mark.parametrize("command", COMMANDS[:8], ids=" ".join)
 def test_the_example_of_each_help_is_a_command_line_that_is_understood(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ):

@@ -1,21 +1,67 @@
-"""`medseg data`: make phantoms, prepare datalists."""
+"""`medseg data`: make phantoms, look into images, repair them, prepare datalists."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from medseg.cli.arguments import Commands, add_noun, add_output, add_verb
-from medseg.cli.console import DONE, say
+from medseg.cli.arguments import Commands, UsageError, add_noun, add_output, add_verb
+from medseg.cli.console import DONE, SOME_FAILED, say
+
+if TYPE_CHECKING:
+    from medseg.case import Image
 
 LAYOUTS = ("montgomery", "decathlon", "pairs")
 
 
 def add_commands(commands: Commands) -> None:
-    """Add `data phantom` and `data prepare`."""
-    nouns = add_noun(commands, "data", does="make and prepare images to learn from")
+    """Add `data inspect`, `data fix`, `data phantom` and `data prepare`."""
+    nouns = add_noun(commands, "data", does="inspect, repair, make and prepare images")
+    _add_inspect(nouns)
+    _add_fix(nouns)
     _add_phantom(nouns)
     _add_prepare(nouns)
+
+
+def _add_inspect(commands: Commands) -> None:
+    parser = add_verb(
+        commands,
+        "inspect",
+        _inspect,
+        does="list every study, series and image under a folder, and all that is wrong with each",
+        example="medseg data inspect new_studies --json findings.json",
+    )
+    parser.add_argument("path", metavar="PATH", type=Path, help="a file or a folder; nothing in it is changed")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const="-",
+        help="write all of it as JSON to FILE; without FILE to standard output, in place of the table",
+    )
+    parser.add_argument(
+        "--modality", metavar="CODE", help="what images are whose files do not say it: NIfTI of a CT is checked for HU"
+    )
+
+
+def _add_fix(commands: Commands) -> None:
+    parser = add_verb(
+        commands,
+        "fix",
+        _fix,
+        does="repair the grid of an image or mask into a new file",
+        example="medseg data fix mask.nii.gz -o fixed.nii.gz --resample-label --reference image.nii.gz",
+    )
+    parser.add_argument("path", metavar="PATH", type=Path, help="image, mask or DICOM series; it stays as it is")
+    add_output(parser, metavar="OUT", does="the new file: .nii.gz, .nii, .nrrd or .mha; .png for a picture")
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--copy-geometry", action="store_true", help="keep the values, take the grid of --reference")
+    way.add_argument("--resample-label", action="store_true", help="put a mask onto the grid of --reference")
+    way.add_argument("--flip", metavar="AXIS", choices=("x", "y", "z"), help="reverse one axis; grid of --reference")
+    way.add_argument("--tilt", action="store_true", help="make the sheared grid of a tilted gantry rectangular")
+    way.add_argument("--resample", metavar="MM", type=millimetres, help="space the slices of a series evenly")
+    parser.add_argument("--reference", metavar="IMAGE", type=Path, help="the image whose grid is right")
 
 
 def _add_phantom(commands: Commands) -> None:
@@ -62,6 +108,52 @@ def _add_prepare(commands: Commands) -> None:
     patient.add_argument("--patient-csv", metavar="FILE:COLUMN", help="a table with the patient of each case")
 
 
+def _inspect(arguments: argparse.Namespace) -> int:
+    import json
+
+    from medseg.files import atomic_write
+    from medseg.intake.inspection import inspect
+    from medseg.intake.inspection_text import as_table, as_values
+
+    entries = inspect(arguments.path, modality=arguments.modality)
+    text = json.dumps(as_values(entries, root=arguments.path), indent=2)
+    if arguments.json == "-":
+        say(text)
+    elif not arguments.quiet:
+        say(as_table(entries, root=arguments.path))
+    if arguments.json not in (None, "-"):
+        with atomic_write(Path(arguments.json)) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    return SOME_FAILED if any(entry.has_errors for entry in entries) else DONE
+
+
+def _fix(arguments: argparse.Namespace) -> int:
+    from medseg.intake.repair import refuse_in_place
+    from medseg.outputs.images import write_image
+
+    refuse_in_place(arguments.path, output=arguments.output)
+    write_image(_repaired(arguments), arguments.output)
+    return _done(arguments, f"repaired: {arguments.output}")
+
+
+def _repaired(arguments: argparse.Namespace) -> Image:
+    from medseg.intake import repair
+
+    path, reference = arguments.path, arguments.reference
+    if (arguments.tilt or arguments.resample is not None) != (reference is None):
+        raise UsageError(
+            f"got {'no ' if reference is None else ''}--reference",
+            next_step="--copy-geometry, --resample-label and --flip need the image whose grid is right, others none",
+        )
+    if arguments.tilt:
+        return repair.straighten(path)
+    if arguments.resample is not None:
+        return repair.space_evenly(path, slice_spacing_mm=arguments.resample)
+    if arguments.flip is not None:
+        return repair.flip(path, axis=arguments.flip, reference=reference)
+    return (repair.copy_geometry if arguments.copy_geometry else repair.put_on_grid)(path, reference=reference)
+
+
 def _phantom(arguments: argparse.Namespace) -> int:
     from medseg.datasets.phantom import write_phantoms
 
@@ -95,6 +187,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1 on")
     return int(text)
+
+
+def millimetres(text: str) -> float:
+    """A finite length above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a length in mm above 0")
+    return value
 
 
 def _done(arguments: argparse.Namespace, result: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,11 +16,14 @@ from medseg.case import Affine, Array, Image
 from medseg.errors import GeometryError, ImageError, LabelError, MedsegError
 from medseg.findings import Finding
 from medseg.geometry import TILT_TOLERANCE_DEG, shear_deg
+from medseg.intake.hounsfield import hu_finding
 
 LABEL_TOLERANCE = 1e-3
 """How far a stored label may lie from an integer: scaled NIfTI masks come back as 0.9999999."""
 
 _SINGULAR = 1e-6
+_warned: set[Path] = set()
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -43,8 +48,6 @@ def unreadable(path: Path, kind: str, *errors: type[BaseException], show_message
 
 def memory_bytes() -> int:
     """The memory that this process may take: the machine's, or its container's where that is less."""
-    import os
-
     limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
     container = Path("/sys/fs/cgroup/memory.max")
     text = container.read_text(encoding="ascii").strip() if container.is_file() else "max"
@@ -116,6 +119,31 @@ def checked_image(image: Image) -> Image:
     if low == high:
         raise ImageError(f"{image.source}: every voxel has the same value", got=low, expected="an image with a content")
     return replace(image, array=_torch_dtype(array, int(np.floor(low)), int(np.ceil(high)))[None])
+
+
+def of_kind(image: Image, *, modality: str | None, spatial_dims: int | None) -> Image:
+    """`image` ``(C, X, Y[, Z])`` as the modality it has to be; ImageError where it is another or not as many axes."""
+    if modality is not None and image.modality not in (None, modality):
+        raise ImageError(f"{image.source}: another modality", got=image.modality, expected=modality)
+    size = image.array.shape[1:]
+    if spatial_dims == 3 and (len(size) == 2 or min(size) == 1):
+        raise ImageError(
+            f"{image.source}: one slice where a volume is needed",
+            got=f"size {size}",
+            expected="several slices",
+            next_step="give the whole series",
+        )
+    if spatial_dims == 2 and len(size) == 3:
+        raise ImageError(f"{image.source}: a volume where a picture is needed", got=f"size {size}")
+    return replace(image, modality=image.modality or modality)
+
+
+def warn_of_units(image: Image) -> None:
+    """Log once for each source where the values of a CT are hardly Hounsfield units."""
+    finding = hu_finding(image.array)
+    if finding is not None and image.source not in _warned:
+        _warned.add(image.source)
+        logger.warning("%s: %s; %s", image.source, finding.message, finding.next_step)
 
 
 def checked_label(label: Image) -> Image:

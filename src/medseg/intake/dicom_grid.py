@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ SLICE_TOLERANCE_MM = 0.1
 """How far a slice may lie from its even place: scanners round positions to 0.1 mm ..."""
 SLICE_TOLERANCE_FRACTION = 0.1
 """... and never more than this part of the slice spacing."""
+WIDEST_GAP = 2.0
+"""An uneven gap is bridged by interpolation up to this part of the usual one: beyond, slices may be missing."""
 DUPLICATE_MM = 0.01
 DIRECTION_TOLERANCE = 1e-3
 SPACING_TOLERANCE_MM = 1e-3
@@ -111,7 +113,8 @@ def grid_findings(planes: Sequence[Plane]) -> list[Finding]:
         return found
     ordered = in_order(planes)
     doubled = _duplicates(ordered)
-    return [*found, *(doubled or [*_uneven(ordered), *_tilted(ordered)])]
+    off = doubled or [*_uneven(ordered), *_tilted(ordered)]
+    return [*found, *(off if len(off) == 1 else [replace(finding, repair=None) for finding in off])]
 
 
 def slice_tolerance_mm(ordered: Sequence[Plane]) -> float:
@@ -251,7 +254,7 @@ def _uneven(ordered: Sequence[Plane]) -> list[Finding]:
             return [_missing(ordered, gaps, counts, whole)]
     if _lateral_mm(ordered).max() > tolerance:
         return [_shifted(ordered, tolerance)]
-    narrow, wide = int(np.argmin(gaps)), int(np.argmax(gaps))
+    narrow, wide, usual = int(np.argmin(gaps)), int(np.argmax(gaps)), float(np.median(gaps))
     return [
         Finding(
             code="uneven-spacing",
@@ -259,8 +262,8 @@ def _uneven(ordered: Sequence[Plane]) -> list[Finding]:
             what="slices are not evenly spaced",
             got=", ".join(_gap(ordered, gaps, i) for i in (narrow, wide)),
             expected=f"every slice within {tolerance:.3f} mm of an even {np.linalg.norm(step):.3f} mm",
-            next_step="export the series again, evenly spaced, or resample it",
-            repair=f"--resample {float(np.median(gaps)):.6g}",
+            next_step="export the series again, evenly spaced",
+            repair=f"--resample {usual:.6g}" if gaps[wide] < WIDEST_GAP * usual else None,
         )
     ]
 

@@ -60,7 +60,8 @@ MOST_INFLATED_BYTES = 1 << 32
 """The longest pixel data that DICOM can hold uncompressed."""
 _COUNTS = ("Rows", "Columns", "SamplesPerPixel", "BitsStored", "PixelRepresentation", "NumberOfFrames")
 _ID_DIGITS = 12
-WITHHELD = "(withheld: it repeats what is known of the patient)"
+WITHHELD = "(withheld)"
+"""In place of a description that repeats what is known of the patient."""
 
 
 @dataclass(frozen=True)

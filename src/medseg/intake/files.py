@@ -9,7 +9,7 @@ from pathlib import Path
 from medseg.case import Image
 from medseg.errors import ImageError, LabelError
 from medseg.findings import refuse
-from medseg.intake.checks import checked_image, checked_label, shear_findings
+from medseg.intake.checks import checked_image, checked_label, of_kind, shear_findings, warn_of_units
 from medseg.intake.itk import read_itk
 from medseg.intake.nifti import read_nifti
 from medseg.intake.raster import read_raster
@@ -24,7 +24,7 @@ _MAGIC, _MAGIC_AT = b"DICM", 128
 _SERIES = re.compile(r"#([0-9.]+)")
 
 
-def read_image(path: Path | str) -> Image:
+def read_image(path: Path | str, *, modality: str | None = None, spatial_dims: int | None = None) -> Image:
     """Read one image, in the unit of its modality (HU for CT), where it lies in the patient.
 
     Parameters
@@ -32,6 +32,11 @@ def read_image(path: Path | str) -> Image:
     path
         NIfTI, NRRD, MetaImage, PNG, JPEG, TIFF, BMP, a DICOM file, the folder of one DICOM series, or FOLDER/#UID for
         one of several series in a folder.
+    modality
+        What the image has to be (DICOM code): a file that says otherwise is refused, one that does not say is taken
+        for it. The values of a CT are looked at once, and a warning tells where they are hardly Hounsfield units.
+    spatial_dims
+        3 refuses pictures and single slices, 2 refuses volumes; None takes both.
 
     Returns
     -------
@@ -42,7 +47,8 @@ def read_image(path: Path | str) -> Image:
     Raises
     ------
     ImageError
-        Unreadable, truncated, of an unknown format, empty, constant, in colour, or with NaN or Inf.
+        Unreadable, truncated, of an unknown format, empty, constant, in colour, with NaN or Inf, or not of the
+        `modality` or `spatial_dims` asked for.
     GeometryError
         Slices that form no regular grid, or an affine that is none or is sheared.
     """
@@ -51,10 +57,14 @@ def read_image(path: Path | str) -> Image:
     if is_dicom(source) or source.is_dir():
         from medseg.intake.dicom_image import read_dicom
 
-        return checked_image(read_dicom(source, series=uid))
-    image = read_plain(source)
-    refuse(shear_findings(image), source)
-    return checked_image(image)
+        image = read_dicom(source, series=uid)
+    else:
+        image = read_plain(source)
+        refuse(shear_findings(image), source)
+    image = of_kind(checked_image(image), modality=modality, spatial_dims=spatial_dims)
+    if image.modality == "CT":
+        warn_of_units(image)
+    return image
 
 
 def read_label(

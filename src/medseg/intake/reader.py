@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +47,42 @@ class _Reader(ImageReader):
         """Array ``(C, X, Y[, Z])`` and its meta data: plain values that collate."""
         if not isinstance(img, _Pending):
             raise _several(img)
-        image = type(self)._load(img.path)
+        image = self._load(img.path)
         return image.array, _meta(image)
 
 
 class MedsegReader(_Reader):
-    """Images: `LoadImaged(keys="image", reader="medseg.intake.MedsegReader", ensure_channel_first=True)`."""
+    """Images: `LoadImaged(keys="image", reader="medseg.intake.MedsegReader", ensure_channel_first=True)`.
 
-    _load = staticmethod(read_image)
+    Parameters
+    ----------
+    modality, spatial_dims
+        What every image has to be, as in `read_image`; `LoadImaged` hands them on.
+    """
+
+    def __init__(self, modality: str | None = None, spatial_dims: int | None = None) -> None:
+        self._load = partial(read_image, modality=modality, spatial_dims=spatial_dims)
 
 
-def _label_with_channel(path: Path) -> Image:
-    label = read_label(path)
+def _label_with_channel(path: Path, reference: Path | None = None) -> Image:
+    label = read_label(path, reference=reference)
     return Image(label.array[None], label.affine, label.source, label.modality, label.spacing_known)
 
 
 class MedsegLabelReader(_Reader):
-    """Masks: integers whatever they were stored as, refused where they are none."""
+    """Masks: integers whatever they were stored as, refused where they are none.
+
+    An RTSTRUCT or a DICOM SEG is given as two paths, `[mask, image]`: it comes onto the grid of its image.
+    """
 
     _load = staticmethod(_label_with_channel)
+
+    def get_data(self, img: Any) -> tuple[Array, dict[str, Any]]:
+        """Array ``(1, X, Y[, Z])`` and its meta data."""
+        if isinstance(img, list) and len(img) == 2:
+            label = _label_with_channel(img[0].path, img[1].path)
+            return label.array, _meta(label)
+        return super().get_data(img)
 
 
 def _meta(image: Image) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""Images as files: NIfTI, NRRD, MetaImage for volumes, PNG for pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.case import Array, Image
+from medseg.errors import OutputError
+from medseg.files import atomic_write
+from medseg.geometry import lps_from_affine
+
+_NIFTI = (".nii", ".nii.gz")
+_SCANNER_CODE = 1
+"""NIfTI's NIFTI_XFORM_SCANNER_ANAT: the affine gives scanner coordinates."""
+
+
+def write_image(image: Image, path: Path) -> None:
+    """Write an image whole or not at all, its values and grid unchanged; an existing file is never replaced.
+
+    Parameters
+    ----------
+    image
+        ``(X, Y, Z)`` for ``.nii``, ``.nii.gz``, ``.nrrd`` and ``.mha``; 8- or 16-bit ``(X, Y)`` for ``.png``.
+    path
+        The file to write; its suffix chooses the format, its folder is made.
+
+    Raises
+    ------
+    OutputError
+        Another suffix, a file that is there already, or values that the format cannot hold.
+    """
+    if path.exists():
+        raise OutputError(f"{path} is there already", next_step="give a new file")
+    write = _writer(image, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        write(image, temporary)
+
+
+def _writer(image: Image, path: Path) -> Any:
+    name, axes = path.name.lower(), image.array.ndim
+    if axes == 3 and name.endswith(_NIFTI):
+        return _write_nifti
+    if axes == 3 and name.endswith((".nrrd", ".mha")):
+        return _write_itk
+    if axes == 2 and name.endswith(".png") and image.array.dtype in (np.uint8, np.uint16):
+        return _write_png
+    raise OutputError(
+        f"{path.name}: cannot hold the image",
+        got=f"{axes} axes of {image.array.dtype}",
+        expected=".nii.gz, .nii, .nrrd or .mha for a volume, .png for a picture of 8 or 16 bits",
+    )
+
+
+def _write_nifti(image: Image, path: Path) -> None:
+    import nibabel as nib
+
+    nifti = nib.Nifti1Image(_known_to_nifti(image.array), image.affine)
+    nifti.set_sform(image.affine, code=_SCANNER_CODE)
+    nifti.set_qform(image.affine, code=_SCANNER_CODE)
+    nifti.header.set_xyzt_units("mm")
+    nib.save(nifti, path)
+
+
+def _known_to_nifti(array: Array) -> Array:
+    """NIfTI has no booleans and no 16-bit floats; nothing of ours needs more than 32."""
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _write_itk(image: Image, path: Path) -> None:
+    import SimpleITK
+
+    origin, spacing, direction = lps_from_affine(image.affine)
+    file = SimpleITK.GetImageFromArray(np.ascontiguousarray(image.array.T))
+    file.SetOrigin([float(v) for v in origin])
+    file.SetSpacing([float(v) for v in spacing])
+    file.SetDirection([float(v) for v in direction.ravel()])
+    SimpleITK.WriteImage(file, str(path), useCompression=True)
+
+
+def _write_png(image: Image, path: Path) -> None:
+    from PIL import Image as Picture
+
+    Picture.fromarray(np.ascontiguousarray(image.array.T)).save(path, format="PNG")

@@ -28,6 +28,13 @@ MANDATORY = [
 TENSOR = ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data", "channel_def"]
 
 
+SEGMENT = {"category": ["91723000", "SCT", "Anatomical Structure"], "type": ["39607008", "SCT", "Lung"]}
+
+
+def segments(content: dict[str, Any], stated: dict[str, Any]) -> None:
+    content["medseg"] = {"weights_license": "MIT", "segments": stated}
+
+
 def check(content: object, folder: Path) -> dict[str, Any]:
     file = folder / "metadata.json"
     file.write_text(json.dumps(content), encoding="utf-8")
@@ -47,6 +54,7 @@ def test_metadata_is_read(tiny_bundle: Path) -> None:
         spatial_shape=("2*n", 16),
         data_source=None,
         weights_license=None,
+        segments={},
     )
     assert read_metadata(tiny_bundle).spatial_dims == 2
 
@@ -56,6 +64,13 @@ def test_metadata_name_and_licence_come_from_the_file(tmp_path: Path, content: d
     check(content | {"name": "lungs", "medseg": {"weights_license": "MIT"}}, tmp_path / "configs")
     metadata = read_metadata(tmp_path)
     assert (metadata.name, metadata.weights_license) == ("lungs", "MIT")
+
+
+def test_metadata_segments_come_from_the_file(tmp_path: Path, content: dict[str, Any]) -> None:
+    (tmp_path / "configs").mkdir()
+    segments(content, {"1": SEGMENT})
+    check(content, tmp_path / "configs")
+    assert read_metadata(tmp_path).segments == {"1": SEGMENT}
 
 
 def test_metadata_labels_are_in_order_of_their_values(tmp_path: Path, content: dict[str, Any]) -> None:
@@ -154,6 +169,21 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], object], str, str]] = {
         lambda c: c["network_data_format"].update(inputs={"x": image(c)}),
         "$.network_data_format.inputs",
         "'image' is a required property",
+    ),
+    "a segment that is no label": (
+        lambda c: segments(c, {"9": SEGMENT}),
+        "$.medseg.segments",
+        "label 9 is not in $.network_data_format.outputs.pred.channel_def",
+    ),
+    "a segment without a type": (
+        lambda c: segments(c, {"1": {"category": SEGMENT["category"]}}),
+        "$.medseg.segments['1']",
+        "'type' is a required property",
+    ),
+    "a code without a meaning": (
+        lambda c: segments(c, {"1": {**SEGMENT, "type": ["39607008", "SCT"]}}),
+        "$.medseg.segments['1'].type",
+        "is too short",
     ),
 }
 

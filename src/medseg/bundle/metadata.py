@@ -37,6 +37,8 @@ class Metadata:
         Where the training data come from.
     weights_license
         SPDX name of the licence of models/model.pt, where the bundle states it.
+    segments
+        Label value as text to its DICOM codes and colour, as `medseg.dicom.codes.segment_codes` takes them.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Metadata:
     spatial_shape: tuple[int | str, ...]
     data_source: str | None
     weights_license: str | None
+    segments: Mapping[str, Mapping[str, Any]]
 
     @property
     def spatial_dims(self) -> int:
@@ -80,6 +83,7 @@ def read_metadata(bundle: Path) -> Metadata:
         spatial_shape=tuple(image["spatial_shape"]),
         data_source=content.get("data_source"),
         weights_license=content.get("medseg", {}).get("weights_license"),
+        segments=content.get("medseg", {}).get("segments", {}),
     )
 
 
@@ -139,6 +143,10 @@ def _segmentation_errors(content: object) -> Iterator[str]:
         if isinstance(_dig(formats, group), Mapping) and _dig(formats, group, name) is None:
             yield f"$.network_data_format.{group}: '{name}' is a required property of a segmentation bundle"
     channels = _dig(formats, "outputs", "pred", "channel_def")
+    segments = _dig(content, "medseg", "segments")
+    if isinstance(segments, Mapping) and isinstance(channels, Mapping):
+        for value in sorted(set(segments) - set(channels)):
+            yield f"$.medseg.segments: label {value} is not in {LABELS_PATH}"
     if isinstance(channels, Mapping) and channels:
         yield from _channel_errors(channels, _dig(formats, "outputs", "pred", "num_channels"))
 

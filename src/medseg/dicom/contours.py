@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from medseg.case import Array
 
 Points: TypeAlias = NDArray[np.float64]
-"""(N, 2): x, y in pixels, of which (i, j) covers i - 0.5 to i + 0.5 and j - 0.5 to j + 0.5; the first is not repeated."""
+"""(N, 2): x, y in pixels, of which (i, j) covers i - 0.5 to i + 0.5 and j - 0.5 to j + 0.5; the first stands once."""
 
 Edge: TypeAlias = tuple[int, int, int]
 """(x, y) of its start and its direction, an index of `_TURNS`."""

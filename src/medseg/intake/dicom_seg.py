@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medseg.case import Affine, Array, Image
-from medseg.errors import GeometryError, LabelError
+from medseg.errors import GeometryError
 from medseg.geometry import affine_from_lps
 from medseg.intake.dicom_header import dicom_errors
 from medseg.intake.dicom_reference import References, check_references
@@ -24,16 +24,16 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class _Placed:
-    """Where a frame lies in the image: along which voxel axis its columns and rows run, from where, and its slice."""
+    """Where a frame lies in the image: the voxel axes of its columns and rows, their starts and signs, its slice."""
 
     axes: tuple[int, int]
     starts: tuple[int, int]
     signs: tuple[int, int]
-    slice: int
+    at: int
 
     def put(self, pixels: Array) -> tuple[Array, tuple[int | slice, ...]]:
         """`pixels` ``(columns, rows)`` turned as the image is, and where they go."""
-        where: list[int | slice] = [self.slice] * 3
+        where: list[int | slice] = [self.at] * 3
         for axis, start, sign, length in zip(self.axes, self.starts, self.signs, pixels.shape, strict=True):
             where[axis] = slice(start, start + length) if sign > 0 else slice(start - length + 1, start + 1)
         turned = pixels[:: self.signs[0], :: self.signs[1]]
@@ -174,7 +174,7 @@ def _fitted(to_voxel: Affine, size: tuple[int, ...], reference: Image, path: Pat
         axes=(axes[0], axes[1]),
         starts=(int(first[axes[0]]), int(first[axes[1]])),
         signs=(int(turns[axes[0], 0]), int(turns[axes[1], 1])),
-        slice=int(first[3 - sum(axes)]),
+        at=int(first[3 - sum(axes)]),
     )
 
 

@@ -44,7 +44,7 @@ def read_names(path: Path | str) -> dict[str, int]:
             got=", ".join(wrong[:5]) or "an empty file",
             expected="lines such as `GTV: 1`, values from 1 on",
         )
-    return {str(name).strip(): int(value) for name, value in content.items()}
+    return {str(name).strip(): value for name, value in content.items() if isinstance(value, int)}
 
 
 def _parsed(text: str, file: Path) -> Mapping[object, object]:

@@ -1,0 +1,98 @@
+"""What a result takes over from the images it was made from: patient, study, frame of reference.
+
+This is the only place where a patient's data pass through medseg, and they go into DICOM files alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from typing import Any
+
+from medseg.errors import OutputError
+
+_EMPTY_IF_MISSING = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+)
+_TAKEN_OVER = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "OtherPatientIDs"),
+    *("PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod"),
+    *("DeidentificationMethodCodeSequence", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
+    *("StudyDescription", "AccessionNumber", "ReferringPhysicianName", "FrameOfReferenceUID"),
+    *("PositionReferenceIndicator", "SpecificCharacterSet", "LongitudinalTemporalInformationModified"),
+)
+
+
+_QUIET = threading.RLock()
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Values of the source that break a rule of DICOM (an identifier too long) go through as they are, unmentioned.
+
+    The setting is the process's, so one thread at a time is in here.
+    """
+    from pydicom import config
+
+    with _QUIET:
+        before = config.settings.reading_validation_mode, config.settings.writing_validation_mode
+        config.settings.reading_validation_mode = config.settings.writing_validation_mode = config.IGNORE
+        try:
+            yield
+        finally:
+            config.settings.reading_validation_mode, config.settings.writing_validation_mode = before
+
+
+def completed(datasets: Sequence[Any]) -> list[Any]:
+    """Copies of `datasets` that have every attribute a result needs of them; what is missing is empty."""
+    return [_completed(dataset) for dataset in datasets]
+
+
+def take_over(result: Any, source: Any) -> None:
+    """Give `result` the patient, study and frame of reference of `source`."""
+    for keyword in _TAKEN_OVER:
+        if keyword in source:
+            result[keyword] = source[keyword]
+
+
+def _completed(dataset: Any) -> Any:
+    found = copy(dataset)
+    for keyword in _EMPTY_IF_MISSING:
+        if keyword not in found:
+            setattr(found, keyword, "")
+    missing = [k for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID") if not found.get(k)]
+    if missing:
+        raise OutputError(
+            "a source image has no identifiers to refer to",
+            got=f"no {', '.join(missing)}",
+            next_step="export the series again, or write the mask as NIfTI",
+        )
+    if found.get("ImagePositionPatient") or "PerFrameFunctionalGroupsSequence" in found:
+        _complete_place(found)
+    return found
+
+
+def _complete_place(found: Any) -> None:
+    """What old and de-identified files lack: one series is one frame of reference, frames share size and direction."""
+    found.FrameOfReferenceUID = found.get("FrameOfReferenceUID") or _frame_of(found)
+    found.PositionReferenceIndicator = found.get("PositionReferenceIndicator", "")
+    if "PerFrameFunctionalGroupsSequence" not in found:
+        thickness = found.get("SliceThickness") or found.get("SpacingBetweenSlices") or "1"
+        found.SliceThickness = thickness
+        return
+    from pydicom.dataset import Dataset
+
+    shared = copy(found.SharedFunctionalGroupsSequence[0]) if found.get("SharedFunctionalGroupsSequence") else Dataset()
+    for name in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if name not in shared:
+            setattr(shared, name, found.PerFrameFunctionalGroupsSequence[0].get(name))
+    found.SharedFunctionalGroupsSequence = [shared]
+
+
+def _frame_of(dataset: Any) -> str:
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(entropy_srcs=["frame of reference", str(dataset.get("SeriesInstanceUID", ""))]))

@@ -1,0 +1,240 @@
+"""The formats in which a label map can be written besides its usual one, and which of them an input allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.case import Image, LabelArray, Prediction
+from medseg.dicom.codes import SegmentCode
+from medseg.dicom.source import quiet_pydicom
+from medseg.errors import OutputError
+from medseg.files import atomic_write
+from medseg.geometry import lps_from_affine
+from medseg.intake.dicom_source import SourceImages, source_images
+from medseg.intake.files import is_dicom, split_series
+from medseg.outputs.algorithm import Algorithm
+from medseg.outputs.folders import check_file_name
+from medseg.outputs.masks import write_mask
+
+FORMATS = (
+    *("nifti", "nrrd", "mha", "png"),
+    *("dicom-seg", "dicom-seg-deflated", "dicom-seg-labelmap", "rtstruct", "sr"),
+)
+_DICOM = ("dicom-seg", "dicom-seg-deflated", "dicom-seg-labelmap", "rtstruct", "sr")
+_HIGHDICOM = ("dicom-seg", "dicom-seg-deflated", "dicom-seg-labelmap", "sr")
+_SEG_FILES = {
+    "dicom-seg": "{id}_seg.dcm",
+    "dicom-seg-deflated": "{id}_seg_deflated.dcm",
+    "dicom-seg-labelmap": "{id}_seg_labelmap.dcm",
+}
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What DICOM files say of the labels and of who found them.
+
+    Attributes
+    ----------
+    segments
+        Code and colour of each label value but 0.
+    algorithm
+        The bundle.
+    measurements
+        What the bundle measures of the whole label map, by name; None where it could not.
+    """
+
+    segments: Mapping[int, SegmentCode]
+    algorithm: Algorithm
+    measurements: Mapping[str, float | None]
+
+
+def check_formats(formats: Sequence[str], *, inputs: Sequence[Path], spatial_dims: int) -> None:
+    """Refuse, before any work, formats that cannot be written.
+
+    Parameters
+    ----------
+    formats
+        Some of `FORMATS`.
+    inputs
+        The images that are going to be segmented.
+    spatial_dims
+        2 for pictures, 3 for volumes.
+
+    Raises
+    ------
+    OutputError
+        An unknown format, a DICOM format for an input that is not DICOM, contours of a picture, or a missing package.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise OutputError("unknown format", got=", ".join(unknown), expected=f"some of {', '.join(FORMATS)}")
+    if "rtstruct" in formats and spatial_dims == 2:
+        raise OutputError(
+            "rtstruct holds contours in the patient's space, which a picture has not",
+            got="pictures",
+            next_step="leave it out; dicom-seg works for pictures",
+        )
+    asked = [name for name in formats if name in _DICOM]
+    others = [path for path in inputs if not _is_dicom_input(path)]
+    if asked and others:
+        raise OutputError(
+            f"{', '.join(asked)} refer to the DICOM images they were made from",
+            got=f"{len(others)} of {len(inputs)} inputs that are not DICOM, such as {others[0]}",
+            next_step="give the DICOM series, or ask for nifti, nrrd or mha",
+        )
+    if any(name in _HIGHDICOM for name in formats) and find_spec("highdicom") is None:
+        raise OutputError(
+            f"{', '.join(asked)} need a package that is not installed",
+            got="no module highdicom",
+            next_step="install it: pip install 'medseg[dicom]'",
+        )
+
+
+def write_formats(
+    prediction: Prediction, image: Image, folder: Path, *, formats: Sequence[str], meaning: Meaning
+) -> dict[str, str]:
+    """Write a case's label map in further formats, each file whole or not at all.
+
+    The usual mask (`<id>.nii.gz`, `<id>.png` of a picture) is `write_prediction`'s: asking for it here gives nothing
+    more. A volume as "png" is a file for each slice along Z. "sr" comes with the binary SEG that it refers to.
+
+    Parameters
+    ----------
+    prediction
+        Label map ``(X, Y[, Z])`` on the image's grid.
+    image
+        ``(C, X, Y[, Z])``; its source is the file or folder, or FOLDER/#UID of a series.
+    folder
+        Where to write; it must exist.
+    formats
+        Some of `FORMATS`.
+    meaning
+        For the DICOM formats.
+
+    Returns
+    -------
+    dict
+        Kind ("nrrd", "dicom-seg", ...) to file name in `folder`.
+
+    Raises
+    ------
+    OutputError
+        The image does not come from DICOM, or its files cannot be referred to.
+    """
+    check_file_name(prediction.id)
+    written = _write_plain(prediction, image, folder, formats)
+    asked = [name for name in formats if name in _DICOM]
+    if asked:
+        source = source_images(image)
+        if source is None:
+            raise OutputError(f"case {prediction.id}: {', '.join(asked)} of an image that is not DICOM")
+        with quiet_pydicom():
+            written |= _write_dicom(prediction, image, folder, asked, source, meaning)
+    return written
+
+
+def _is_dicom_input(path: Path) -> bool:
+    source, _ = split_series(path)
+    return source.is_dir() or is_dicom(source)
+
+
+def _write_plain(prediction: Prediction, image: Image, folder: Path, formats: Sequence[str]) -> dict[str, str]:
+    labels = Image(prediction.labels.array, image.affine, image.source, image.modality, image.spacing_known)
+    volume, written = labels.array.ndim == 3, {}
+    if "nifti" in formats and not volume:
+        written["nifti"] = f"{prediction.id}.nii.gz"
+        write_mask(Image(labels.array[..., None], labels.affine, labels.source), folder / written["nifti"])
+    for kind in ("nrrd", "mha"):
+        if kind in formats:
+            written[kind] = f"{prediction.id}.{kind}"
+            _write_itk(labels, folder / written[kind])
+    if "png" in formats and volume:
+        (folder / f"{prediction.id}_slices").mkdir(exist_ok=True)
+        for k in range(labels.array.shape[2]):
+            name = f"{prediction.id}_slices/{k + 1:04d}.png"
+            written[f"png_{k + 1:04d}"] = name
+            write_mask(Image(labels.array[:, :, k], labels.affine, labels.source), folder / name)
+    return written
+
+
+def _write_itk(labels: Image, path: Path) -> None:
+    import SimpleITK
+
+    n = labels.array.ndim
+    origin, spacing, direction = lps_from_affine(labels.affine)
+    stored = labels.array.astype(np.uint8 if int(labels.array.max()) <= 255 else np.uint16).T
+    made = SimpleITK.GetImageFromArray(np.ascontiguousarray(stored))
+    if n == 3:
+        made.SetOrigin([float(v) for v in origin])
+        made.SetDirection([float(v) for v in direction.ravel()])
+    made.SetSpacing([float(v) for v in spacing[:n]])
+    with atomic_write(path) as temporary:
+        SimpleITK.WriteImage(made, str(temporary), useCompression=True)
+
+
+def _write_dicom(
+    prediction: Prediction,
+    image: Image,
+    folder: Path,
+    formats: Sequence[str],
+    source: SourceImages,
+    meaning: Meaning,
+) -> dict[str, str]:
+    labels, written = prediction.labels.array, {}
+    kinds = [kind for kind in _SEG_FILES if kind in formats or (kind == "dicom-seg" and "sr" in formats)]
+    segs = {kind: _seg(kind, labels, source, meaning) for kind in kinds}
+    for kind, seg in segs.items():
+        written[kind] = _save(seg, folder, _SEG_FILES[kind].format(id=prediction.id))
+    others: dict[str, Callable[[], Any]] = {
+        "rtstruct": lambda: _rtstruct(labels, image, source, meaning),
+        "sr": lambda: _sr(labels, image, source, segs["dicom-seg"], meaning),
+    }
+    for kind, make in others.items():
+        if kind in formats:
+            written[kind] = _save(make(), folder, f"{prediction.id}_{kind}.dcm")
+    return written
+
+
+def _seg(kind: str, labels: LabelArray, source: SourceImages, meaning: Meaning) -> Any:
+    from medseg.outputs.dicom_seg import make_seg
+
+    return make_seg(
+        labels,
+        source,
+        segments=meaning.segments,
+        algorithm=meaning.algorithm,
+        kind="LABELMAP" if kind == "dicom-seg-labelmap" else "BINARY",
+        deflated=kind == "dicom-seg-deflated",
+    )
+
+
+def _rtstruct(labels: LabelArray, image: Image, source: SourceImages, meaning: Meaning) -> Any:
+    from medseg.outputs.rtstruct import make_rtstruct
+
+    return make_rtstruct(labels, image.affine, source, segments=meaning.segments, algorithm=meaning.algorithm)
+
+
+def _sr(labels: LabelArray, image: Image, source: SourceImages, seg: Any, meaning: Meaning) -> Any:
+    from medseg.outputs.measurements_sr import make_sr
+
+    return make_sr(
+        labels,
+        image,
+        source,
+        seg,
+        segments=meaning.segments,
+        algorithm=meaning.algorithm,
+        measurements=meaning.measurements,
+    )
+
+
+def _save(made: Any, folder: Path, name: str) -> str:
+    with atomic_write(folder / name) as temporary:
+        made.save_as(temporary, enforce_file_format=True)
+    return name

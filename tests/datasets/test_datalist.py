@@ -37,6 +37,13 @@ def datalist(tmp_path: Path) -> Path:
     return path
 
 
+def test_cases_can_be_left_out_by_id(datalist: Path) -> None:
+    assert [case["id"] for case in load_datalist(datalist, "training", without=["a"])] == ["b"]
+    for wrong in (["a", "c"], ["a", "b"]):
+        with pytest.raises(DataError, match="training: cases to leave out"):
+            load_datalist(datalist, "training", without=wrong)
+
+
 def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     content = json.loads(path.read_text())
     change(content)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,9 @@ def read_datalist(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def load_datalist(path: str | os.PathLike[str], section: str, *, at_most: int | None = None) -> list[dict[str, str]]:
+def load_datalist(
+    path: str | os.PathLike[str], section: str, *, at_most: int | None = None, without: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """The cases of one part, ready for a data set: `_target_: medseg.datasets.load_datalist` in a bundle.
 
     Parameters
@@ -58,6 +60,8 @@ def load_datalist(path: str | os.PathLike[str], section: str, *, at_most: int | 
         "training", "validation" or "test".
     at_most
         Take only the first so many cases, and say so in the log; None takes all.
+    without
+        Ids of cases of this part to leave out.
 
     Returns
     -------
@@ -67,7 +71,7 @@ def load_datalist(path: str | os.PathLike[str], section: str, *, at_most: int | 
     Raises
     ------
     DataError
-        As `read_datalist`; also when the part is unknown or empty.
+        As `read_datalist`; also when the part is unknown or empty, or a case to leave out is not in it.
     """
     if section not in SECTIONS:
         raise DataError(f"datalist {path}: unknown part", got=repr(section), expected=f"one of {', '.join(SECTIONS)}")
@@ -79,6 +83,7 @@ def load_datalist(path: str | os.PathLike[str], section: str, *, at_most: int | 
             expected="at least one",
             next_step=f"prepare the data again with a larger {section} fraction, or use another part",
         )
+    items = _without(content[section], without, f"datalist {path}: {section}")
     return [
         {
             "id": item["id"],
@@ -86,8 +91,20 @@ def load_datalist(path: str | os.PathLike[str], section: str, *, at_most: int | 
             "image": str(_resolve(base, item["image"])),
             "label": str(_resolve(base, item["label"])),
         }
-        for item in _first(content[section], at_most, f"datalist {path}: {section}")
+        for item in _first(items, at_most, f"datalist {path}: {section}")
     ]
+
+
+def _without(items: list[Any], without: Sequence[str], part: str) -> list[Any]:
+    stray = sorted(set(without) - {item["id"] for item in items})
+    kept = [item for item in items if item["id"] not in without]
+    if stray or not kept:
+        raise DataError(
+            f"{part}: cases to leave out",
+            got=", ".join(stray) or "all of them",
+            expected="ids of this part, and at least one case that is left",
+        )
+    return kept
 
 
 def _first(items: list[Any], at_most: int | None, part: str) -> list[Any]:

@@ -83,6 +83,12 @@ def _add_predict(commands: Commands) -> None:
         required=True,
         help="an image, a folder of images, a DICOM series folder, or a folder of such folders",
     )
+    parser.add_argument(
+        "--series",
+        metavar="UID|NUMBER|DESCRIPTION|auto",
+        help="which DICOM series to take of each study; auto: of the bundle's modality, no localiser or secondary "
+        "capture, original before derived, then the most slices",
+    )
     add_output(parser, does="folder for masks, previews, manifests and report.json")
     _add_case_options(parser)
     add_configuration(parser)
@@ -178,7 +184,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    changes = _changes(arguments)
+    changes = _changes(arguments) | ({} if arguments.series is None else {"series": arguments.series})
     from medseg.workflows import CaseOptions, predict
 
     with _midway(arguments) as stopped:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.case import Affine, Image, LabelArray
+from medseg.case import Image, LabelArray
 from medseg.errors import OutputError
 from medseg.files import atomic_write
-
-_SCANNER_CODE = 1
-"""NIfTI's NIFTI_XFORM_SCANNER_ANAT: the affine gives scanner coordinates."""
+from medseg.outputs.nifti import write_nifti
 
 
 def write_mask(labels: Image, path: Path) -> None:
@@ -54,17 +51,9 @@ def _write_png(labels: Image, path: Path) -> None:
 
 
 def _write_nifti(labels: Image, path: Path) -> None:
-    import nibabel as nib
-
-    nifti = nib.Nifti1Image(_unsigned(labels.array, path, highest=65535), labels.affine)
-    nifti.set_sform(labels.affine, code=_SCANNER_CODE)
-    nifti.set_qform(labels.affine, code=qform_code(labels.affine))
-    nifti.header.set_xyzt_units("mm")
-    nifti.header["descrip"] = b"medseg label map"
-    content = nifti.to_bytes()
+    values = _unsigned(labels.array, path, highest=65535)
     with atomic_write(path) as temporary:
-        # level 1: label maps shrink well at once; no time stamp: equal masks give equal files
-        temporary.write_bytes(gzip.compress(content, 1, mtime=0) if path.name.endswith(".gz") else content)
+        write_nifti(values, temporary, affine=labels.affine, description="medseg label map")
 
 
 def _unsigned(labels: LabelArray, path: Path, *, highest: int) -> NDArray[np.unsignedinteger[Any]]:
@@ -73,9 +62,3 @@ def _unsigned(labels: LabelArray, path: Path, *, highest: int) -> NDArray[np.uns
     if low < 0 or high > highest:
         raise OutputError(f"mask {path.name}: label values", got=f"{low} to {high}", expected=f"0 to {highest}")
     return np.asarray(labels, dtype=np.uint8) if high <= 255 else np.asarray(labels, dtype=np.uint16)
-
-
-def qform_code(affine: Affine) -> int:
-    """0 (none) for a sheared grid: a qform is a rotation, so it would contradict the sform."""
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return _SCANNER_CODE if np.allclose(directions.T @ directions, np.eye(3), atol=1e-5) else 0

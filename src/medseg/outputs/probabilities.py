@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medseg.case import Affine, Image
+from medseg.case import Image
 from medseg.errors import OutputError
 from medseg.files import atomic_write, remove_temporary, temporary_beside
-from medseg.outputs.masks import qform_code
+from medseg.outputs.nifti import write_nifti
 
 if TYPE_CHECKING:
     import torch
-
-_COPIED_BYTES = 1 << 22
-_GZIP_HEADER = 31
-"""zlib's wbits for a gzip stream of the largest window."""
 
 
 class ProbabilityFiles:
@@ -100,8 +95,7 @@ class ProbabilityFiles:
 
             Picture.fromarray(np.ascontiguousarray(values.T)).save(path, format="PNG")
             return
-        with path.open("wb") as file:
-            _write_gzip(_nifti_header(values.shape, self.image.affine), values, file)
+        write_nifti(values, path, affine=self.image.affine, description="medseg probability, round(255 p)")
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -111,29 +105,3 @@ def _reserve(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
-
-
-def _nifti_header(shape: tuple[int, ...], affine: Affine) -> bytes:
-    """Header of an 8-bit volume whose values times 1/255 are probabilities."""
-    import nibabel as nib
-
-    header = nib.Nifti1Header()
-    header.set_data_dtype(np.uint8)
-    header.set_data_shape(shape)
-    header.set_sform(affine, code=1)
-    header.set_qform(affine, code=qform_code(affine), strip_shears=True)
-    header.set_xyzt_units("mm")
-    header["descrip"] = b"medseg probability, round(255 p)"
-    header["vox_offset"] = 352
-    header["magic"] = b"n+1"
-    return bytes(header.binaryblock) + b"\0" * 4
-
-
-def _write_gzip(header: bytes, values: NDArray[np.uint8], file: BinaryIO) -> None:
-    """Header and voxels ``(X, Y, Z)``, x fastest, as one gzip stream without a time stamp, a few slices at a time."""
-    stream = zlib.compressobj(1, zlib.DEFLATED, _GZIP_HEADER)
-    file.write(stream.compress(header))
-    step = max(1, _COPIED_BYTES // max(1, values[..., 0].size))
-    for start in range(0, values.shape[-1], step):
-        file.write(stream.compress(values[..., start : start + step].tobytes(order="F")))
-    file.write(stream.flush())

@@ -11,6 +11,7 @@ from typing import Any
 
 from medseg import __version__
 from medseg.files import sha256_of
+from medseg.intake import source_files
 
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile|data ?file)\s*[:=]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 _HEADER_BYTES = 65536
@@ -19,6 +20,8 @@ _SPLIT_FORMATS = (".mhd", ".nhdr")
 
 def input_sha256(path: Path) -> str:
     """SHA-256 of a file; of a series folder, or a header with its voxels in another file, of their sorted hashes."""
+    if not path.exists():  # FOLDER/#UID: one of several series in a folder
+        return _of_text("\n".join(sorted(sha256_of(file) for file in source_files(path))))
     files = sorted(path.iterdir()) if path.is_dir() else [path, *_data_files(path)]
     hashes = sorted(sha256_of(file) for file in files if file.is_file())
     return hashes[0] if path.is_file() and len(hashes) == 1 else _of_text("\n".join(hashes))

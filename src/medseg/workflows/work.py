@@ -12,6 +12,7 @@ from typing import Any
 from medseg.case import Image
 from medseg.errors import user_error
 from medseg.inference import ReadCase, Segmentation
+from medseg.inference.memory import is_out_of_memory
 from medseg.outputs import CaseReport
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class CaseWork:
 def _plain(error: Exception) -> str:
     """An error that no one foresaw, in one line; libraries tell of memory in many."""
     lines = str(error).strip().splitlines() or ["nothing said"]
-    if _is_memory_error(error):
+    if is_out_of_memory(error):
         return f"out of memory ({lines[0]}); give fewer --jobs, or work on a machine with more memory"
     return f"{type(error).__name__}: {lines[0]}"
 
@@ -139,11 +140,3 @@ def _errno(error: BaseException | None) -> int | None:
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return None if error is None else error.errno
-
-
-def _is_memory_error(error: Exception) -> bool:
-    """Python's, CUDA's, and that of torch's allocator on the CPU, which has no class of its own."""
-    import torch
-
-    no_class = type(error) is RuntimeError and "DefaultCPUAllocator: can't allocate memory" in str(error)
-    return no_class or isinstance(error, (MemoryError, torch.OutOfMemoryError))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -59,6 +60,26 @@ def test_equal_masks_give_equal_files(tmp_path: Path) -> None:
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
+def test_the_memorys_order_does_not_matter(tmp_path: Path, name: str, dtype: type) -> None:
+    """A file holds X fastest, whatever the array has; read back with nibabel and zlib."""
+    array = (np.arange(300 * 3 * 200) % 251).astype(dtype).reshape(300, 3, 200)
+    views = (array, np.asfortranarray(array), array[:, :, ::-1].copy()[:, :, ::-1])
+    for number, view in enumerate(views):
+        write_mask(labels(view), tmp_path / f"{number}{name}")
+        np.testing.assert_array_equal(np.asarray(nib.load(tmp_path / f"{number}{name}").dataobj), array)
+    assert len({(tmp_path / f"{number}{name}").read_bytes() for number in range(3)}) == 1
+
+
+def test_a_large_mask_is_one_whole_gzip_stream(tmp_path: Path) -> None:
+    """More than one piece is compressed, and more than one group of slices is brought into order."""
+    array = np.random.default_rng(0).integers(0, 3, (300, 300, 400)).astype(np.uint8)
+    write_mask(labels(array), tmp_path / "a.nii.gz")
+    content = gzip.decompress((tmp_path / "a.nii.gz").read_bytes())
+    assert content[352:] == array.tobytes(order="F")
+
+
 def test_a_picture_holds_the_labels_with_x_along_the_columns(tmp_path: Path) -> None:
     write_mask(labels([[0, 1], [2, 3], [4, 255]], np.eye(4)), tmp_path / "a.png")
     with Picture.open(tmp_path / "a.png") as read:
@@ -71,6 +92,7 @@ def test_a_picture_holds_the_labels_with_x_along_the_columns(tmp_path: Path) -> 
     [
         pytest.param([[0, 256]], "a.png", r"0 to 256.*0 to 255", id="too-many-for-png"),
         pytest.param([[[0, 65536]]], "a.nii.gz", "0 to 65536", id="too-many-for-nifti"),
+        pytest.param(np.zeros((1, 1, 32768), int), "a.nii", "at most 32767 voxels an axis", id="too-long-for-nifti"),
         pytest.param([[[-1, 1]]], "a.nii.gz", "-1 to 1", id="negative"),
         pytest.param([[[0, 1]]], "a.png", "expected .nii.gz", id="volume-as-png"),
         pytest.param([[0, 1]], "a.jpg", "'.jpg'", id="lossy"),

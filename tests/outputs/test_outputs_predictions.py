@@ -63,12 +63,11 @@ def test_an_id_that_is_no_plain_file_name_is_refused(tmp_path: Path, bad) -> Non
 def test_a_failing_write_is_an_error_for_the_user_and_leaves_no_half_file(tmp_path: Path, monkeypatch) -> None:
     prediction, image = case((2, 2, 2))
 
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:10])
+    def full(values: object, path: Path, **_: object) -> None:
+        path.write_bytes(b"half a file")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("medseg.outputs.masks.write_nifti", full)
     with pytest.raises(OutputError, match=r"case1.*No space left on device"):
         write_prediction(prediction, image, tmp_path, manifest=dict)
     assert list(tmp_path.iterdir()) == []

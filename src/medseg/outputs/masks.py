@@ -13,6 +13,9 @@ from medseg.errors import OutputError
 from medseg.files import atomic_write
 from medseg.outputs.nifti import write_nifti
 
+_LONGEST_AXIS = 32767
+"""NIfTI-1 stores its sizes in 16 bits."""
+
 
 def write_mask(labels: Image, path: Path) -> None:
     """Write a label map whole or not at all; the suffix chooses the format.
@@ -52,6 +55,10 @@ def _write_png(labels: Image, path: Path) -> None:
 
 def _write_nifti(labels: Image, path: Path) -> None:
     values = _unsigned(labels.array, path, highest=65535)
+    if max(values.shape) > _LONGEST_AXIS:
+        raise OutputError(
+            f"mask {path.name}: size", got=values.shape, expected=f"at most {_LONGEST_AXIS} voxels an axis"
+        )
     with atomic_write(path) as temporary:
         write_nifti(values, temporary, affine=labels.affine, description="medseg label map")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from medseg.networks.ensemble import Ensemble
 from medseg.networks.layers import describe
 from medseg.networks.unet2d import UNet2d
 
-__all__ = ["UNet2d", "describe"]
+__all__ = ["Ensemble", "UNet2d", "describe"]

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from medseg.errors import BundleError
+from medseg.files import sha256_of
+from medseg.networks.ensemble import Ensemble
 
 
-def load_weights(network: torch.nn.Module, *, path: str, device: torch.device | str = "cpu") -> torch.nn.Module:
+def load_weights(
+    network: torch.nn.Module, *, path: str | Sequence[str], device: torch.device | str = "cpu"
+) -> torch.nn.Module:
     """The network on `device` with the state dict of `path` in it (half precision is widened).
 
     Only tensors are read from the file (`weights_only`): a checkpoint cannot run code.
+
+    Parameters
+    ----------
+    network
+        As it was initialised.
+    path
+        File with a state dict; several of them make an `Ensemble` of as many copies of the network.
+    device
+        Where it will run.
 
     Raises
     ------
     BundleError
         No such file, not a state dict, or weights of another network.
     """
+    if isinstance(path, str):
+        return _loaded(network, path).to(device)
+    if not path:
+        raise BundleError("weights", got="an empty list", expected="the file of each member of the ensemble")
+    return Ensemble([_loaded(copy.deepcopy(network), each) for each in path]).to(device)
+
+
+def _loaded(network: torch.nn.Module, path: str) -> torch.nn.Module:
     if not Path(path).is_file():
         raise BundleError(f"{path}: no weights", next_step="train the bundle first: medseg train")
     try:
@@ -30,7 +54,14 @@ def load_weights(network: torch.nn.Module, *, path: str, device: torch.device | 
             got=str(error).splitlines()[0],
             expected="the state dict of network_def in configs/common.yaml",
         ) from error
-    return network.to(device)
+    return network
+
+
+def weights_sha256(path: str | Sequence[str]) -> str:
+    """SHA-256 of a file with weights; of an ensemble's files that of their hashes, one a line, in their order."""
+    if isinstance(path, str):
+        return sha256_of(Path(path))
+    return hashlib.sha256("\n".join(sha256_of(Path(each)) for each in path).encode()).hexdigest()
 
 
 def start_weights(network: torch.nn.Module, *, path: str | None, device: torch.device | str = "cpu") -> torch.nn.Module:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from medseg.outputs import Report
 
 CASE_OPTIONS = ("resume", "jobs", "device", "tta", "precision", "backend", "save_probabilities")
+FORMATS = (
+    *("nifti", "nrrd", "mha", "png"),
+    *("dicom-seg", "dicom-seg-deflated", "dicom-seg-labelmap", "rtstruct", "sr"),
+)
 
 
 def add_commands(commands: Commands) -> None:
@@ -90,6 +94,15 @@ def _add_predict(commands: Commands) -> None:
         "capture, original before derived, then the most slices",
     )
     add_output(parser, does="folder for masks, previews, manifests and report.json")
+    parser.add_argument(
+        "--format",
+        metavar="FORMAT",
+        choices=FORMATS,
+        nargs="+",
+        action="extend",
+        dest="formats",
+        help=f"write each label map as one or several of {', '.join(FORMATS)}, besides its mask",
+    )
     _add_case_options(parser)
     add_configuration(parser)
 
@@ -119,9 +132,7 @@ def _add_case_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", type=device, help="cpu, cuda or cuda:1 (default: a GPU if any)")
     parser.add_argument("--tta", action="store_true", default=None, help="average over mirrored images: slower, calmer")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), help="of the network (default: auto)")
-    parser.add_argument(
-        "--backend", metavar="NAME", help="what runs the network: torch, openvino (default: torch)"
-    )
+    parser.add_argument("--backend", metavar="NAME", help="what runs the network: torch, openvino (default: torch)")
     parser.add_argument(
         "--save-probabilities",
         action="store_true",
@@ -185,6 +196,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     changes = _changes(arguments) | ({} if arguments.series is None else {"series": arguments.series})
+    if arguments.formats is not None and "formats" in changes:
+        raise UsageError("--format and formats= are both given", next_step="leave one of them out")
     from medseg.workflows import CaseOptions, predict
 
     with _midway(arguments) as stopped:
@@ -194,7 +207,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             output_dir=arguments.output,
             overlays=tuple(arguments.overlay),
             overrides=changes,
-            options=CaseOptions(**_chosen(arguments)),
+            options=CaseOptions(**_chosen(arguments), formats=arguments.formats),
         )
     return SOME_FAILED if stopped else say_report(report, folder=arguments.output, quiet=arguments.quiet)
 

@@ -8,8 +8,15 @@ from pathlib import Path
 from medseg.errors import DataError
 
 
-def list_inputs(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+def list_inputs(
+    path: str | os.PathLike[str], *, series: str | int | None = None, modality: str | None = None
+) -> list[dict[str, str]]:
     """[{"id", "image"}] for an image, a folder of images, a DICOM series folder, or a folder of such folders.
+
+    Parameters
+    ----------
+    series, modality
+        Which DICOM series to take of each study, as in `medseg.intake.find_inputs`; None takes every one.
 
     Raises
     ------
@@ -18,7 +25,9 @@ def list_inputs(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     """
     from medseg.intake import find_inputs
 
-    found = [{"id": item.id, "image": str(Path(item.path).absolute())} for item in find_inputs(Path(path))]
+    wanted = None if series is None else str(series)
+    items = find_inputs(Path(path), series=wanted, modality=None if wanted is None else modality)
+    found = [{"id": item.id, "image": str(Path(item.path).absolute())} for item in items]
     if not found:
         raise DataError(f"{path}: no image found", next_step="give an image file or a folder of images")
     return found

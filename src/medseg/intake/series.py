@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from medseg.intake.dicom_header import WITHHELD, Header, description
 
 AUTO = "auto"
 """The declared rule: no localiser, no secondary capture, original before derived, then the most slices."""
+
+logger = logging.getLogger(__name__)
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _MOST_LISTED = 12
@@ -90,28 +93,37 @@ def listing(found: Sequence[Series]) -> str:
 
 
 def choose_series(found: Sequence[Series], wanted: str, *, modality: str | None) -> list[Series]:
-    """One series of each study.
+    """One series of each study in which one fits; the studies in which none does are logged.
 
     Parameters
     ----------
     wanted
         A SeriesInstanceUID, SeriesNumber or SeriesDescription (in any case), or `AUTO`.
     modality
-        Only series of this modality are considered; None for any.
+        Only series of this modality are considered, unless `wanted` is a UID; None for any.
 
     Raises
     ------
     DataError
-        A study in which no series fits, or more than one.
+        No series fits, or more than one of a study.
     """
     by_uid = [one for one in found if one.uid == wanted]
     if by_uid:
-        return _each_study(by_uid, wanted, found)
-    of_modality = [one for one in found if modality in (None, one.modality)]
-    fitting = [one for one in of_modality if wanted == AUTO or _is_called(one, wanted)]
-    for study in {one.study for one in found} - {one.study for one in fitting}:
-        raise _not_one("no series fits", [one for one in found if one.study == study], wanted, modality)
-    return _each_study(_by_rule(fitting) if wanted == AUTO else fitting, wanted, found)
+        return [_only_one(by_uid, wanted)]
+    studies = {study: [one for one in found if one.study == study] for study in dict.fromkeys(o.study for o in found)}
+    chosen, without = [], []
+    for series in studies.values():
+        fitting = [one for one in series if modality in (None, one.modality)]
+        fitting = _by_rule(fitting) if wanted == AUTO else [one for one in fitting if _is_called(one, wanted)]
+        if fitting:
+            chosen.append(_only_one(fitting, wanted))
+        else:
+            without.append(_not_one("no series fits", series, wanted, modality))
+    if not chosen:
+        raise _not_one("no series fits", found, wanted, modality)
+    for refusal in without:
+        logger.warning("a study is left out: %s", refusal)
+    return chosen
 
 
 def _is_called(one: Series, wanted: str) -> bool:
@@ -121,24 +133,18 @@ def _is_called(one: Series, wanted: str) -> bool:
     return text != WITHHELD and text.lower() == wanted.strip().lower()
 
 
-def _by_rule(found: Sequence[Series]) -> list[Series]:
-    kept: list[Series] = []
-    for study in dict.fromkeys(one.study for one in found):
-        images = [one for one in found if one.study == study and not (one.is_localiser or one.is_capture)]
-        images = [one for one in images if not one.is_derived] or images
-        most = max((one.slices for one in images), default=0)
-        kept += [one for one in images if one.slices == most]
-        if not images:
-            raise _not_one("only localisers and secondary captures", [o for o in found if o.study == study], AUTO, None)
-    return kept
+def _by_rule(series: Sequence[Series]) -> list[Series]:
+    """Of one study: no localiser or secondary capture, original before derived, then those with the most slices."""
+    images = [one for one in series if not (one.is_localiser or one.is_capture)]
+    images = [one for one in images if not one.is_derived] or images
+    most = max((one.slices for one in images), default=0)
+    return [one for one in images if one.slices == most]
 
 
-def _each_study(fitting: Sequence[Series], wanted: str, found: Sequence[Series]) -> list[Series]:
-    for study in dict.fromkeys(one.study for one in fitting):
-        rivals = [one for one in fitting if one.study == study]
-        if len(rivals) > 1:
-            raise _not_one("more than one series fits", rivals, wanted, None)
-    return list(fitting)
+def _only_one(fitting: Sequence[Series], wanted: str) -> Series:
+    if len(fitting) > 1:
+        raise _not_one("more than one series fits", fitting, wanted, None)
+    return fitting[0]
 
 
 def _not_one(what: str, among: Sequence[Series], wanted: str, modality: str | None) -> DataError:
@@ -146,6 +152,6 @@ def _not_one(what: str, among: Sequence[Series], wanted: str, modality: str | No
     return DataError(
         f"{what} --series {wanted!r}{of}",
         got=listing(among),
-        expected="exactly one series of each study",
+        expected="one series of a study",
         next_step="give its UID to --series; medseg data inspect shows all that is known of each",
     )

@@ -16,7 +16,8 @@ from medseg.outputs.algorithm import SERIES_NUMBER, Algorithm, coded, dicom_extr
 
 Kind = Literal["BINARY", "LABELMAP"]
 
-RLE, EXPLICIT, DEFLATED = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
+# not RLE: pydicom encodes it by GDCM, which ends the whole process at some widths (gdcmRLECodec.cxx:547)
+JPEG_LS, EXPLICIT, DEFLATED = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 
 
 def make_seg(
@@ -42,7 +43,7 @@ def make_seg(
         Goes into the algorithm identification of each segment.
     kind
         "BINARY": one bit a pixel, a frame for each slice that a segment reaches. "LABELMAP": the values themselves, a
-        frame for each slice that holds any, compressed by RLE.
+        frame for each slice that holds any, JPEG-LS lossless.
     deflated
         Compress the whole data set, to about a tenth for a binary one (frames of one bit have no compression of
         their own that every reader knows); a reader has to know Deflated Explicit VR Little Endian.
@@ -70,7 +71,7 @@ def make_seg(
             device_serial_number="0",
             content_label="SEGMENTATION",
             content_description=f"Segmentation by {algorithm.name} {algorithm.version}"[:64],
-            transfer_syntax_uid=EXPLICIT if kind == "BINARY" else RLE,
+            transfer_syntax_uid=EXPLICIT if kind == "BINARY" else JPEG_LS,
             omit_empty_frames=bool(labels.any()),
             series_description=f"{algorithm.name} {'segmentation' if kind == 'BINARY' else 'label map'}"[:64],
         )

@@ -54,6 +54,15 @@ class Meaning:
     measurements: Mapping[str, float | None]
 
 
+def known_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    """`formats`, each once; refused where one is none of `FORMATS`."""
+    unknown = [str(name) for name in formats if name not in FORMATS]
+    if unknown or isinstance(formats, str):
+        got = formats if isinstance(formats, str) else ", ".join(unknown)
+        raise OutputError("unknown format", got=got, expected=f"a list of {', '.join(FORMATS)}")
+    return tuple(dict.fromkeys(formats))
+
+
 def check_formats(formats: Sequence[str], *, inputs: Sequence[Path], spatial_dims: int) -> None:
     """Refuse, before any work, formats that cannot be written.
 
@@ -71,9 +80,7 @@ def check_formats(formats: Sequence[str], *, inputs: Sequence[Path], spatial_dim
     OutputError
         An unknown format, a DICOM format for an input that is not DICOM, contours of a picture, or a missing package.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise OutputError("unknown format", got=", ".join(unknown), expected=f"some of {', '.join(FORMATS)}")
+    known_formats(formats)
     if "rtstruct" in formats and spatial_dims == 2:
         raise OutputError(
             "rtstruct holds contours in the patient's space, which a picture has not",
@@ -101,8 +108,8 @@ def write_formats(
 ) -> dict[str, str]:
     """Write a case's label map in further formats, each file whole or not at all.
 
-    The usual mask (`<id>.nii.gz`, `<id>.png` of a picture) is `write_prediction`'s: asking for it here gives nothing
-    more. A volume as "png" is a file for each slice along Z. "sr" comes with the binary SEG that it refers to.
+    The usual mask (`<id>.nii.gz`, `<id>.png` of a picture) is `write_prediction`'s: asking for it here only names it. A
+    volume as "png" is a folder with a file for each slice along Z. "sr" comes with the binary SEG that it refers to.
 
     Parameters
     ----------
@@ -120,7 +127,7 @@ def write_formats(
     Returns
     -------
     dict
-        Kind ("nrrd", "dicom-seg", ...) to file name in `folder`.
+        Kind, at least one for each of `formats`, to file name in `folder`.
 
     Raises
     ------
@@ -147,19 +154,27 @@ def _is_dicom_input(path: Path) -> bool:
 def _write_plain(prediction: Prediction, image: Image, folder: Path, formats: Sequence[str]) -> dict[str, str]:
     labels = Image(prediction.labels.array, image.affine, image.source, image.modality, image.spacing_known)
     volume, written = labels.array.ndim == 3, {}
-    if "nifti" in formats and not volume:
+    if "nifti" in formats:
         written["nifti"] = f"{prediction.id}.nii.gz"
-        write_mask(Image(labels.array[..., None], labels.affine, labels.source), folder / written["nifti"])
+        if not volume:
+            write_mask(Image(labels.array[..., None], labels.affine, labels.source), folder / written["nifti"])
     for kind in ("nrrd", "mha"):
         if kind in formats:
             written[kind] = f"{prediction.id}.{kind}"
             _write_itk(labels, folder / written[kind])
-    if "png" in formats and volume:
-        (folder / f"{prediction.id}_slices").mkdir(exist_ok=True)
-        for k in range(labels.array.shape[2]):
-            name = f"{prediction.id}_slices/{k + 1:04d}.png"
-            written[f"png_{k + 1:04d}"] = name
-            write_mask(Image(labels.array[:, :, k], labels.affine, labels.source), folder / name)
+    if "png" in formats:
+        written |= _write_slices(labels, folder, prediction.id) if volume else {"png": f"{prediction.id}.png"}
+    return written
+
+
+def _write_slices(labels: Image, folder: Path, case_id: str) -> dict[str, str]:
+    """A picture of each slice along Z; the first is "png", those after it "png_0002" and so on."""
+    (folder / f"{case_id}_slices").mkdir(exist_ok=True)
+    written = {}
+    for k in range(labels.array.shape[2]):
+        name = f"{case_id}_slices/{k + 1:04d}.png"
+        write_mask(Image(labels.array[:, :, k], labels.affine, labels.source), folder / name)
+        written[f"png_{k + 1:04d}" if k else "png"] = name
     return written
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,22 @@ from ignite.engine import Events
 
 from medseg.bundle import mask_settings
 from medseg.case import Image, Prediction
+from medseg.dicom.codes import segment_codes
 from medseg.errors import BundleError, RunError
 from medseg.files import SharedFolder, remove_own_temporaries, sha256_of
 from medseg.inference import Segmenter
-from medseg.outputs import ProbabilityFiles, Report, prepare_output_folder, write_prediction, write_report
+from medseg.outputs import (
+    Algorithm,
+    Meaning,
+    ProbabilityFiles,
+    Report,
+    known_formats,
+    prepare_output_folder,
+    write_formats,
+    write_prediction,
+    write_report,
+)
+from medseg.pictures import label_colour
 from medseg.workflows.fingerprints import input_sha256, settings_sha256, valid_manifest
 from medseg.workflows.pipeline import Pipeline, Stage
 from medseg.workflows.progress import CaseProgress
@@ -65,6 +78,10 @@ class PredictCases:
         Skip cases whose manifest and files show that they were done with this input, these weights and settings.
     save_probabilities
         Write `<id>_probability_<label>` files too.
+    formats
+        What each label map is written as besides its mask: some of `medseg.outputs.FORMATS`.
+    segments
+        Label value as text to its DICOM codes and colour, as in metadata.json.
 
     Raises
     ------
@@ -86,6 +103,8 @@ class PredictCases:
         batch: int = 1,
         resume: bool = False,
         save_probabilities: bool = False,
+        formats: Sequence[str] = (),
+        segments: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.segmenter, self.folder = segmenter, Path(output_dir)
         self.names = {int(value): name for value, name in labels.items()}
@@ -99,6 +118,8 @@ class PredictCases:
             "settings": settings,
             "settings_sha256": settings_sha256(settings),
         }
+        self.formats, self.algorithm = known_formats(formats), Algorithm(bundle["name"], bundle["version"])
+        self.codes = segment_codes(self.names, segments, colours={value: label_colour(value) for value in self.names})
         self._requests, self._taken, self._waiting = StopRequests(), 0, Unit()
         self._finished: dict[int, CaseWork] = {}
         self._full: CaseWork | None = None
@@ -198,7 +219,16 @@ class PredictCases:
     def write_more(self, work: CaseWork) -> dict[str, str]:
         """Files besides mask and preview: kind to name."""
         probabilities = work.sinks.get("probabilities")
-        return {} if probabilities is None else probabilities.save()
+        saved = {} if probabilities is None else probabilities.save()
+        return {**saved, **self._write_formats(work)} if self.formats else saved
+
+    def _write_formats(self, work: CaseWork) -> dict[str, str]:
+        result = work.segmentation
+        assert result is not None
+        meaning = Meaning(self.codes, self.algorithm, measurements=self.measure(result.labels))
+        image = replace(result.image, source=Path(work.item["image"]))  # FOLDER/#UID tells the series too
+        prediction = Prediction(work.id, result.labels, self.names)
+        return write_formats(prediction, image, self.folder, formats=self.formats, meaning=meaning)
 
     def manifest(self, work: CaseWork) -> dict[str, object]:
         """All that is known of how a case's mask was made, once the files are written."""
@@ -228,7 +258,7 @@ class PredictCases:
     def kinds(self) -> set[str]:
         """Outputs that a finished case has."""
         named = {f"probability_{value}" for value in self.names} if self.save_probabilities else set()
-        return {"mask", "preview", *named}
+        return {"mask", "preview", *named, *self.formats}
 
     def measure(self, labels: Image) -> dict[str, float | None]:
         """All measurements of a label map by name."""

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from medseg.bundle import find_bundle
 from medseg.errors import BundleError
-from medseg.outputs import Report
+from medseg.outputs import Report, check_formats
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class CaseOptions:
         What runs the network, such as "torch" or "openvino".
     save_probabilities
         Write the probabilities of each class too.
+    formats
+        What each label map is written as besides its mask: some of `medseg.outputs.FORMATS`.
     """
 
     resume: bool | None = None
@@ -41,6 +44,7 @@ class CaseOptions:
     precision: str | None = None
     backend: str | None = None
     save_probabilities: bool | None = None
+    formats: Sequence[str] | None = None
 
     def overrides(self) -> dict[str, Any]:
         """Ids and values for those that are given.
@@ -54,6 +58,8 @@ class CaseOptions:
         if self.device is not None:
             _check_device(self.device)
             given["device"] = f"$torch.device('{self.device}')"
+        if self.formats is not None:
+            given["formats"] = list(self.formats)
         return given
 
 
@@ -88,6 +94,10 @@ def predict(
     RunError
         The run stopped midway: report.json tells what is done, `CaseOptions(resume=True)` does the rest.
     """
+    asked = dict(overrides or {})
+    formats = asked.get("formats") if options is None or options.formats is None else options.formats
+    if formats:
+        _check_formats(formats, find_bundle(bundle), Path(inputs), asked.get("series"))
     settings = {"input": str(Path(inputs).resolve())}
     return _run_cases(bundle, "inference", output_dir, overlays, {**(overrides or {}), **settings}, options)
 
@@ -127,6 +137,17 @@ def _run_cases(
     run_workflow(workflow, folder)
     report: Report = workflow.parser.get_parsed_content("cases").report
     return report
+
+
+def _check_formats(formats: Sequence[str], folder: Path, inputs: Path, series: object) -> None:
+    """Refuse formats that an input does not allow before the model is loaded."""
+    from medseg.bundle import read_metadata
+    from medseg.datasets import list_inputs
+
+    about = read_metadata(folder)
+    wanted = None if series is None else str(series)
+    items = list_inputs(inputs, series=wanted, modality=about.modality)
+    check_formats(formats, inputs=[Path(item["image"]) for item in items], spatial_dims=about.spatial_dims)
 
 
 def _check_device(device: str) -> None:

@@ -63,7 +63,7 @@ class Reliability:
         return {
             "voxels": self.voxels.tolist(),
             "correct": self.correct.tolist(),
-            "confidence": [[round(value, 3) for value in row] for row in self.confidence.tolist()],
+            "confidence": self.confidence.tolist(),
         }
 
     def ece(self, value: int | None = None) -> float | None:

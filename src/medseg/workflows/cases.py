@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +239,7 @@ class PredictCases:
             **self.expected(work),
             "device": str(self.segmenter.device),
             "precision": precision_used(self.segmenter),
-            "seconds": {stage: round(value, 4) for stage, value in seconds.items()},
+            "seconds": {stage: round(value, 6) for stage, value in seconds.items()},
             "peak_memory_bytes": peak_memory_bytes(self.segmenter.device),
             "confidence": confidence_table(result.confidence, self.names),
             "notes": list(work.notes),
@@ -347,12 +346,13 @@ class PredictCases:
 def _batches(unit: Unit) -> Iterator[Unit]:
     """The open cases of a unit, together where their inputs have one size; alone where their logits go to sinks."""
 
-    def kind(work: CaseWork) -> tuple[tuple[int, ...], int]:
-        assert work.read is not None
-        return tuple(work.read.inputs.shape), work.index if work.sinks else -1
-
-    for _, group in groupby(sorted((work for work in unit if work.open), key=kind), key=kind):
-        yield list(group)
+    together: dict[tuple[tuple[int, ...], int], Unit] = {}
+    for work in unit:
+        if work.open:
+            assert work.read is not None
+            alone = work.index if work.sinks else -1
+            together.setdefault((tuple(work.read.inputs.shape), alone), []).append(work)
+    yield from together.values()
 
 
 def _told(error: BaseException, requests: StopRequests) -> str:

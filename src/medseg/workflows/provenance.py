@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 
-from medseg.inference import ClassConfidence, Precision, Segmenter, resolve_precision
+from medseg.inference import ClassConfidence, Segmenter
 
 
 def precision_used(segmenter: Segmenter) -> str:
     """The number format of the network's arithmetic on the segmenter's device, such as "bfloat16"."""
-    asked: Precision = getattr(segmenter.inferer, "precision", "fp32")  # of MONAI's own: as it is
-    return str(resolve_precision(asked, segmenter.device)).removeprefix("torch.")
+    return str(segmenter.precision_on(segmenter.device)).removeprefix("torch.")
 
 
 def peak_memory_bytes(device: torch.device) -> dict[str, int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
 from medseg.inference.memory import attempts, is_out_of_memory, windows_at_once
-from medseg.inference.precision import autocast, channels_last
+from medseg.inference.precision import autocast, channels_last, resolve_precision
 from medseg.inference.restore import Sink
 from medseg.inference.tta import Network, mirrored
 from medseg.inference.volume import Labelled, Volume, label_volumes
@@ -29,10 +30,20 @@ class WindowRunner:
         Windows, precision, test-time augmentation.
     device
         Where the network lies.
+    precision
+        From a device to the number format of the network's arithmetic on it; None: as `settings.precision` says.
     """
 
-    def __init__(self, network: torch.nn.Module, *, settings: SlidingWindow, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        *,
+        settings: SlidingWindow,
+        device: torch.device,
+        precision: Callable[[torch.device], torch.dtype] | None = None,
+    ) -> None:
         self.network, self.settings, self.device = network, settings, device
+        self.precision = precision or partial(resolve_precision, settings.precision)
 
     def __call__(
         self, volumes: Sequence[Volume], *, sinks: Sequence[Sequence[Sink]]
@@ -63,13 +74,13 @@ class WindowRunner:
 
     def _runnable(self, device: torch.device, dims: int, at_once: int) -> Network:
         """The network with its layout, precision and test-time augmentation, on windows that lie on `device`."""
-        settings, layout = self.settings, channels_last(dims)
+        settings, layout, dtype = self.settings, channels_last(dims), self.precision(device)
         # Before inference_mode: parameters laid out anew inside it could never be trained again.
         network = self.network if device == self.device else copy.deepcopy(self.network).to(device)
         network = network.to(memory_format=layout)  # type: ignore[call-overload]
 
         def run(windows: torch.Tensor) -> torch.Tensor:
-            with autocast(settings.precision, device):
+            with autocast(dtype, device):
                 logits: torch.Tensor = network(windows.contiguous(memory_format=layout))
                 return logits
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from monai.transforms import Compose
 
 from medseg.case import Affine, Array, Image
 from medseg.inference.confidence import ClassConfidence
-from medseg.inference.precision import channels_last
+from medseg.inference.precision import Precision, channels_last, choose_precision
 from medseg.inference.restore import Sink, restore_labels, two_classes
 from medseg.inference.runner import WindowRunner
 from medseg.inference.volume import Volume
@@ -82,6 +83,9 @@ class Segmenter:
         Functions from labels ``(X, Y[, Z])`` and affine to labels, applied in order on the native grid.
     device
         Where the network runs.
+    precision_record, weights
+        The bundle's models/precision.json and the checkpoints in `network`: with them precision "auto" may choose
+        bfloat16 (`choose_precision`); without them it is float32.
     """
 
     def __init__(
@@ -93,14 +97,26 @@ class Segmenter:
         inferer: Callable[..., torch.Tensor],
         postprocessing: Sequence[Callable[..., Array]] = (),
         device: torch.device | str = "cpu",
+        precision_record: str | None = None,
+        weights: str | Sequence[str] = (),
     ) -> None:
         self.device = torch.device(device)
+        record = None if precision_record is None else Path(precision_record)
+        asked: Precision = getattr(inferer, "precision", "fp32")  # of MONAI's own inferers: as the network is
+        self._precisions: dict[torch.device, torch.dtype] = {}
+        self._choose = partial(choose_precision, asked, record=record, weights=weights)
         self.network = network.to(self.device).eval()
         self.loading, self.preprocessing = Compose(list(loading)), Compose(list(preprocessing))
         self.inferer, self.postprocessing = inferer, tuple(postprocessing)
         self._runner: WindowRunner | None = None
         if isinstance(inferer, SlidingWindow):
-            self._runner = WindowRunner(self.network, settings=inferer, device=self.device)
+            self._runner = WindowRunner(self.network, settings=inferer, device=self.device, precision=self.precision_on)
+
+    def precision_on(self, device: torch.device) -> torch.dtype:
+        """The number format of the network's arithmetic on `device`; why it is float32 is logged once."""
+        if device not in self._precisions:
+            self._precisions[device] = self._choose(device=device)
+        return self._precisions[device]
 
     def __call__(self, item: Mapping[str, Any]) -> Segmentation:
         """Segment the case of a datalist item (key `image`: path)."""

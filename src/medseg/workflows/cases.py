@@ -19,8 +19,9 @@ from medseg.bundle import mask_settings
 from medseg.case import Image, Prediction
 from medseg.dicom.codes import segment_codes
 from medseg.errors import BundleError, RunError
-from medseg.files import SharedFolder, remove_own_temporaries, sha256_of
+from medseg.files import SharedFolder, remove_own_temporaries
 from medseg.inference import Segmenter
+from medseg.networks.weights import weights_sha256
 from medseg.outputs import (
     Algorithm,
     Meaning,
@@ -94,7 +95,7 @@ class PredictCases:
         segmenter: Segmenter,
         output_dir: str,
         labels: Mapping[str, str],
-        weights: str,
+        weights: str | Sequence[str],
         bundle: Mapping[str, str],
         settings: Mapping[str, Any] | None = None,
         measurements: Sequence[Measurement] = (),
@@ -113,7 +114,7 @@ class PredictCases:
         settings = mask_settings() if settings is None else dict(settings)
         self.made_by = {
             "bundle": dict(bundle),
-            "weights_sha256": sha256_of(Path(weights)),
+            "weights_sha256": weights_sha256(weights),
             "settings": settings,
             "settings_sha256": settings_sha256(settings),
         }

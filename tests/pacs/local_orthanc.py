@@ -24,7 +24,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +54,13 @@ class Orthanc:
         with socket.socket(socket.AF_UNIX) as listener:  # a UNIX socket goes from one network namespace to another
             listener.bind(str(self.back))
             listener.listen()
-            threading.Thread(target=_accept, args=(listener, ("127.0.0.1", port)), daemon=True).start()
+            relay = threading.Thread(target=_accept, args=(listener, ("127.0.0.1", port)), daemon=True)
+            relay.start()
             try:
                 yield
             finally:
                 listener.shutdown(socket.SHUT_RDWR)
+                relay.join()
                 self.back.unlink()
 
     @property
@@ -195,32 +197,41 @@ def _loopback_up() -> None:
 
 def _accept(listener: socket.socket, target: tuple[str, int] | str) -> None:
     """Carry each connection to a port of this namespace, or to a UNIX socket; until the listener is shut down."""
+    threads = []
     while True:
         try:
             client, _ = listener.accept()
         except OSError:
-            return
-        server = socket.socket(socket.AF_UNIX if isinstance(target, str) else socket.AF_INET)
-        try:
-            server.connect(target)
-        except OSError:
-            client.close()
-            continue
+            break
+        threads.append(threading.Thread(target=_connect, args=(client, target), daemon=True))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+
+
+def _connect(client: socket.socket, target: tuple[str, int] | str) -> None:
+    server = socket.socket(socket.AF_UNIX if isinstance(target, str) else socket.AF_INET)
+    with client, server:
         for each in (client, server):
             if each.family == socket.AF_INET:
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for source, end in ((client, server), (server, client)):
-            threading.Thread(target=_carry, args=(source, end), daemon=True).start()
+        try:
+            server.connect(target)
+        except OSError:
+            return
+        answers = threading.Thread(target=_carry, args=(server, client), daemon=True)
+        answers.start()
+        _carry(client, server)
+        answers.join()
 
 
 def _carry(source: socket.socket, target: socket.socket) -> None:
-    try:
+    with suppress(OSError):  # one side has gone: so does the other
         while data := source.recv(1 << 16):
             target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        source.close()
-        target.close()
+    for each, how in ((target, socket.SHUT_WR), (source, socket.SHUT_RD)):
+        with suppress(OSError):
+            each.shutdown(how)
 
 
 def _run(words: Sequence[str]) -> int:

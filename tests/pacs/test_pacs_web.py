@@ -99,7 +99,7 @@ def test_the_waits_double_and_obey_the_server(
     fake: FakePacs, series: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     waits: list[float] = []
-    monkeypatch.setattr("medseg.dicom.web_session.time.sleep", waits.append)
+    monkeypatch.setattr("medseg.dicom.web_session.sleep", waits.append)
     fake.faults["wado"] = [status(503), status(503), status(503, Retry_After="7"), status(503, Retry_After="3600")]
     pull(_address(fake, series), output_dir=tmp_path / "out", retries=Retries())
     assert waits == [0.5, 1.0, 7.0, 30.0]

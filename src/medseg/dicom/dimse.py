@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import re
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from medseg.dicom.extra import pacs_extra
@@ -102,7 +102,7 @@ def send(files: Sequence[Path], *, peer: Peer, retries: Retries | None = None) -
         if attempt < retries.attempts:
             wait = retries.wait_s(attempt)
             logger.info("%s: no connection, or one that broke; again in %.1f s", peer, wait)
-            time.sleep(wait)
+            sleep(wait)
     raise PacsError(
         f"{peer}: no connection, or one that broke, at each of {retries.attempts} attempts",
         got=f"{len(files) - len(waiting)} of {len(files)} instances sent",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import secrets
 import shutil
 import tempfile
 import threading
@@ -18,7 +19,6 @@ from medseg.dicom.dimse import ANSWER_S, PDU_BYTES, check_title, without_delay
 from medseg.dicom.extra import pacs_extra
 from medseg.dicom.names import instance_name, is_uid, series_name
 from medseg.errors import PacsError
-from medseg.files import atomic_folder
 
 with pacs_extra():
     from pydicom import dcmread
@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 SUCCESS, OUT_OF_RESOURCES, WRONG_DATA_SET, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xA900, 0xC000
 """Statuses of C-STORE (PS3.4, B.2.3)."""
-_BUILDING = ".arriving-"
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class ReceivedSeries:
 
 @dataclass
 class _Arrival:
-    """What one association has brought so far: series name to its files, in a hidden folder."""
+    """What one association has brought so far: names and UIDs of series, in a folder of its own."""
 
     folder: Path
     series: dict[str, str] = field(default_factory=dict)
@@ -53,20 +52,25 @@ class Receiver:
     """Takes instances of running associations, and turns them to series folders when an association is released.
 
     An association that is aborted, or in which an instance was refused, leaves nothing. A series that comes in several
-    associations grows; its folder is replaced as a whole each time.
+    associations grows; its folder is replaced as a whole each time. Associations run in threads of their own, so each
+    step here is done by one of them at a time.
 
     Parameters
     ----------
     folder
         Where the series' folders go.
+    hidden
+        Where what is not yet whole lies; in the same file system.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, hidden: Path) -> None:
         self.folder = folder
         self.port = 0
+        self._hidden = hidden
         self._arrivals: dict[Any, _Arrival] = {}
         self._done: queue.Queue[ReceivedSeries] = queue.Queue()
         self._lock = threading.Lock()
+        self._closed = False
 
     def next_series(self, *, timeout_s: float | None = None) -> ReceivedSeries | None:
         """The next series that has come; None where none does in time."""
@@ -77,94 +81,77 @@ class Receiver:
 
     def take(self, event: Any) -> int:
         """One instance, for C-STORE: the status."""
-        arrival = self._arrival(event.assoc)
-        status = self._write(arrival, event)
+        with self._lock:
+            arrival = self._arrival(event.assoc)
+            status = OUT_OF_RESOURCES if self._closed else _write(arrival, event)
+            arrival.failed = arrival.failed or status != SUCCESS
         if status != SUCCESS:
-            arrival.failed = True
             logger.warning("an instance was refused with status %#06x: its association leaves nothing", status)
         return status
 
     def released(self, event: Any) -> None:
         """All of an association has come."""
-        arrival = self._forget(event.assoc)
-        if arrival is None:
-            return
-        try:
-            if not arrival.failed:
-                for name in sorted(arrival.series):
-                    self._finish(arrival.folder / name, self.folder / name)
-        except OSError as error:
-            logger.error("cannot write to %s: %s", self.folder, error.strerror)
-        finally:
+        with self._lock:
+            arrival = self._arrivals.pop(event.assoc, None)
+            if arrival is None or self._closed:
+                return
+            try:
+                for name in [] if arrival.failed else sorted(arrival.series):
+                    self._done.put(_put_in_place(arrival.folder / name, self.folder / name))
+            except OSError as error:
+                logger.error("cannot write to %s: %s", self.folder, error.strerror)
             shutil.rmtree(arrival.folder, ignore_errors=True)
 
     def broken(self, event: Any) -> None:
         """An association ended otherwise."""
-        arrival = self._forget(event.assoc)
-        if arrival is not None:
-            logger.warning("an association broke: what it had brought is removed")
-            shutil.rmtree(arrival.folder, ignore_errors=True)
+        with self._lock:
+            arrival = self._arrivals.pop(event.assoc, None)
+            if arrival is not None:
+                logger.warning("an association broke: what it had brought is removed")
+                shutil.rmtree(arrival.folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove what has not come to an end."""
+        """Take nothing more, whatever threads are still running."""
         with self._lock:
-            for arrival in self._arrivals.values():
-                shutil.rmtree(arrival.folder, ignore_errors=True)
-            self._arrivals.clear()
+            self._closed = True
 
     def _arrival(self, association: Any) -> _Arrival:
-        with self._lock:
-            if association not in self._arrivals:
-                folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=self.folder))
-                self._arrivals[association] = _Arrival(folder)
-            return self._arrivals[association]
-
-    def _forget(self, association: Any) -> _Arrival | None:
-        with self._lock:
-            return self._arrivals.pop(association, None)
-
-    def _write(self, arrival: _Arrival, event: Any) -> int:
-        try:
-            encoded = event.encoded_dataset()
-            series, instance = _uids(encoded)
-        except Exception as error:  # noqa: BLE001 (whatever a stranger sends must not end the server)
-            logger.debug("an instance cannot be read: %s", type(error).__name__)
-            return CANNOT_UNDERSTAND
-        if instance != str(event.request.AffectedSOPInstanceUID) or not (is_uid(series) and is_uid(instance)):
-            return WRONG_DATA_SET
-        name = series_name(series)
-        if arrival.series.setdefault(name, series) != series:
-            return CANNOT_UNDERSTAND  # two UIDs with one hash: refused rather than mixed
-        try:
-            (arrival.folder / name).mkdir(exist_ok=True)
-            (arrival.folder / name / instance_name(instance)).write_bytes(encoded)
-        except OSError as error:
-            logger.error("cannot write to %s: %s", self.folder, error.strerror)
-            return OUT_OF_RESOURCES
-        return SUCCESS
-
-    def _finish(self, came: Path, folder: Path) -> None:
-        """Put a series in its place; what was there of it already stays in it."""
-        with self._lock:
-            if folder.exists():
-                _add_what_was_there(came, folder)
-                came.rename(folder)
-            else:
-                with atomic_folder(folder) as building:
-                    for file in came.iterdir():
-                        file.rename(building / file.name)
-        self._done.put(ReceivedSeries(folder, len(list(folder.iterdir()))))
+        if association not in self._arrivals:
+            self._arrivals[association] = _Arrival(self._hidden / secrets.token_hex(8))
+        return self._arrivals[association]
 
 
-def _add_what_was_there(came: Path, folder: Path) -> None:
-    """Move a series aside and give its files to the folder that takes its place: no reader ever sees half of it."""
-    aside = came.parent / "before"
-    folder.rename(aside)
-    for file in aside.iterdir():
-        if not (came / file.name).exists():
-            file.rename(came / file.name)
-    mode = aside.stat().st_mode
-    came.chmod(mode & 0o777)
+def _write(arrival: _Arrival, event: Any) -> int:
+    try:
+        encoded = event.encoded_dataset()
+        series, instance = _uids(encoded)
+    except Exception as error:  # noqa: BLE001 (whatever a stranger sends must not end the server)
+        logger.debug("an instance cannot be read: %s", type(error).__name__)
+        return CANNOT_UNDERSTAND
+    if instance != str(event.request.AffectedSOPInstanceUID) or not (is_uid(series) and is_uid(instance)):
+        return WRONG_DATA_SET
+    name = series_name(series)
+    if arrival.series.setdefault(name, series) != series:
+        return CANNOT_UNDERSTAND  # two UIDs with one hash: refused rather than mixed
+    try:
+        (arrival.folder / name).mkdir(parents=True, exist_ok=True)
+        (arrival.folder / name / instance_name(instance)).write_bytes(encoded)
+    except OSError as error:
+        logger.error("an instance cannot be written: %s", error.strerror)
+        return OUT_OF_RESOURCES
+    return SUCCESS
+
+
+def _put_in_place(came: Path, folder: Path) -> ReceivedSeries:
+    """Give a series its name; what was there of it already stays in it, and no reader ever sees half of it."""
+    if folder.exists():
+        aside = came.with_name(f"{came.name}.before")
+        folder.rename(aside)
+        for file in aside.iterdir():
+            if not (came / file.name).exists():
+                file.rename(came / file.name)
+    came.rename(folder)
+    return ReceivedSeries(folder, sum(1 for _ in folder.iterdir()))
 
 
 def _uids(encoded: bytes) -> tuple[str, str]:
@@ -197,8 +184,19 @@ def receiver(
     PacsError
         A title that is none, or a port that cannot be had.
     """
-    taking = Receiver(folder)
     ae = _entity(check_title(title), [check_title(caller) for caller in allowed])
+    with tempfile.TemporaryDirectory(prefix=".arriving-", dir=folder, ignore_cleanup_errors=True) as hidden:
+        taking = Receiver(folder, hidden=Path(hidden))
+        server = _listen(ae, taking, host, port)
+        taking.port = server.server_address[1]
+        try:
+            yield taking
+        finally:
+            server.shutdown()
+            taking.close()
+
+
+def _listen(ae: Any, taking: Receiver, host: str, port: int) -> Any:
     handlers = [
         (evt.EVT_C_STORE, taking.take),
         (evt.EVT_RELEASED, taking.released),
@@ -206,15 +204,9 @@ def receiver(
         (evt.EVT_CONN_OPEN, without_delay),
     ]
     try:
-        server = ae.start_server((host, port), block=False, evt_handlers=handlers)
+        return ae.start_server((host, port), block=False, evt_handlers=handlers)
     except OSError as error:
         raise PacsError(f"cannot listen at {host}:{port}", got=error.strerror, next_step="name another port") from error
-    taking.port = server.server_address[1]
-    try:
-        yield taking
-    finally:
-        server.shutdown()
-        taking.close()
 
 
 def _entity(title: str, allowed: Sequence[str]) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import struct
-import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import sleep
 from typing import Any, TypeAlias, TypeVar
 
 from medseg.dicom.extra import pacs_extra
@@ -238,7 +238,7 @@ class WebPacs:
             if not missing:
                 return
             if attempt < self._retries.attempts:
-                time.sleep(self._retries.wait_s(attempt))
+                sleep(self._retries.wait_s(attempt))
         raise PacsError(
             f"{self.service}: stored, but not found again",
             got=f"{missing} of {len(instances)} instances missing",

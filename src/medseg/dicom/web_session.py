@@ -6,8 +6,8 @@ import base64
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
+from time import sleep
 from typing import Any, TypeVar
 
 from medseg.dicom.extra import pacs_extra
@@ -166,7 +166,7 @@ def with_retries(action: Callable[[], Result], *, doing: str, service: str, retr
                 raise _told(error, doing=doing, service=service, attempts=attempt) from error
             wait = retries.wait_s(attempt, asked_s=_asked_s(error))
             logger.info("%s: cannot %s (%s); again in %.1f s", service, doing, _cause(error), wait)
-            time.sleep(wait)
+            sleep(wait)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 

@@ -80,6 +80,12 @@ def run_workflow(workflow: Any, bundle: Path) -> None:
         workflow.finalize()
 
 
+def build(workflow: Any, bundle: Path, name: str) -> Any:
+    """The component `name` of a workflow of `open_workflow`; errors are those of `run_workflow`."""
+    with _bundle_errors(bundle), _quiet_libraries():
+        return workflow.parser.get_parsed_content(name)
+
+
 @contextmanager
 def _bundle_errors(bundle: Path) -> Iterator[None]:
     """Turn what MONAI raises for a broken configuration into a BundleError that names the bundle and the root cause."""

@@ -1,15 +1,21 @@
-"""`medseg bundle`: which bundles there are, and what is in one."""
+"""`medseg bundle`: which bundles there are, what is in one, and where it may run in bfloat16."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from medseg.cli.arguments import Commands, add_bundle, add_noun, add_verb
+from medseg.cli.arguments import Commands, add_bundle, add_configuration, add_noun, add_verb, overrides
 from medseg.cli.console import DONE, say
+
+if TYPE_CHECKING:
+    from medseg.workflows.precision import PrecisionCheck
 
 
 def add_commands(commands: Commands) -> None:
-    """Add `bundle list` and `bundle show`."""
+    """Add `bundle list`, `bundle show` and `bundle precision`."""
     nouns = add_noun(commands, "bundle", does="look at the bundles")
     add_verb(nouns, "list", _list, does="list the bundles that come with medseg", example="medseg bundle list")
     show = add_verb(
@@ -20,6 +26,7 @@ def add_commands(commands: Commands) -> None:
         example="medseg bundle show ct_lung",
     )
     add_bundle(show)
+    _add_precision(nouns)
 
 
 def known_bundles() -> str:
@@ -27,6 +34,24 @@ def known_bundles() -> str:
     from medseg.bundle import list_bundles
 
     return ", ".join(entry.name for entry in list_bundles()) or "none"
+
+
+def _add_precision(nouns: Commands) -> None:
+    parser = add_verb(
+        nouns,
+        "precision",
+        _precision,
+        does="write models/precision.json: whether bfloat16 gives the labels of float32 on this device, so that "
+        "precision auto may use it",
+        example="medseg bundle precision runs/first --datalist phantoms/datalist.json",
+    )
+    add_bundle(parser)
+    parser.add_argument(
+        "--datalist", metavar="FILE", type=Path, required=True, help="whose test cases are segmented both ways"
+    )
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (as the bundle says)")
+    parser.add_argument("--print-only", action="store_true", help="print the record, leave the bundle as it is")
+    add_configuration(parser)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -43,3 +68,31 @@ def _show(arguments: argparse.Namespace) -> int:
 
     say(describe_bundle(find_bundle(arguments.bundle)))
     return DONE
+
+
+def _precision(arguments: argparse.Namespace) -> int:
+    changes = overrides(arguments.overrides)
+    from medseg.workflows.precision import check_precision, record_path, write_check
+
+    path = None if arguments.print_only else record_path(arguments.bundle)
+    check = check_precision(
+        arguments.bundle,
+        datalist=arguments.datalist,
+        device=arguments.device,
+        overlays=tuple(arguments.overlay),
+        overrides=changes,
+    )
+    if path is None:
+        say(json.dumps(check.record.as_json(), indent=2))
+    else:
+        write_check(check, path)
+    if not arguments.quiet:
+        _say_check(check, path)
+    return DONE
+
+
+def _say_check(check: PrecisionCheck, path: Path | None) -> None:
+    record, worst = check.record, check.worst
+    verdict = "bfloat16 agrees with float32" if record.passed else "bfloat16 changes labels: float32 will be used"
+    say(f"{verdict}; smallest Dice {worst.dice:.4f} ({worst.name}, case {worst.case}) of {record.cases} cases")
+    say(f"on {record.device}; {'not written' if path is None else f'written to {path}'}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medseg.cli.arguments import Commands, UsageError, add_noun, add_output, add_verb
 from medseg.cli.console import DONE, SOME_FAILED, say
+from medseg.cli.deidentify import add_deidentify, add_labels
 
 if TYPE_CHECKING:
     from medseg.case import Image
@@ -22,6 +23,8 @@ def add_commands(commands: Commands) -> None:
     _add_fix(nouns)
     _add_phantom(nouns)
     _add_prepare(nouns)
+    add_deidentify(nouns)
+    add_labels(nouns)
 
 
 def _add_inspect(commands: Commands) -> None:

@@ -1,0 +1,71 @@
+"""`medseg data deidentify` and `medseg data labels`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from medseg.cli.arguments import Commands, add_output, add_verb
+from medseg.cli.console import DONE, SOME_FAILED, say
+
+
+def add_deidentify(commands: Commands) -> None:
+    """Add `data deidentify`."""
+    parser = add_verb(
+        commands,
+        "deidentify",
+        _deidentify,
+        does="copy DICOM files without what tells the patient (PS3.15 basic profile)",
+        example="medseg data deidentify study -o anonymous",
+    )
+    parser.add_argument("source", metavar="SRC", type=Path, help="a DICOM file, or a folder with all below it")
+    add_output(parser, does="new folder: one folder for each series, new names")
+
+
+def add_labels(commands: Commands) -> None:
+    """Add `data labels`."""
+    parser = add_verb(
+        commands,
+        "labels",
+        _labels,
+        does="turn an RTSTRUCT or DICOM SEG into a mask on the grid of its image",
+        example="medseg data labels RS.dcm --reference ct_series -o mask.nii.gz --names names.yaml",
+    )
+    parser.add_argument("mask", metavar="FILE", type=Path, help="RTSTRUCT or DICOM SEG")
+    parser.add_argument(
+        "--reference", metavar="IMAGE", type=Path, required=True, help="the image it was drawn on: DICOM series or file"
+    )
+    parser.add_argument(
+        "--names",
+        metavar="FILE",
+        type=Path,
+        help="YAML lines `ROI name: label value`; the later wins where they overlap (default: each ROI its number)",
+    )
+    add_output(parser, metavar="MASK", does="the mask: .nii.gz or .nii; .png for a picture")
+
+
+def _deidentify(arguments: argparse.Namespace) -> int:
+    from medseg.dicom.deidentify import deidentify
+
+    done = deidentify(arguments.source, arguments.output)
+    if not arguments.quiet:
+        say(
+            f"{len(done.files)} files of {done.series} series in {arguments.output}; "
+            f"{len(done.failed)} left out, {done.passed_over} not DICOM"
+        )
+    return SOME_FAILED if done.failed else DONE
+
+
+def _labels(arguments: argparse.Namespace) -> int:
+    from medseg.intake import read_label
+    from medseg.outputs import write_mask
+
+    label = read_label(arguments.mask, reference=arguments.reference, names=arguments.names)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    write_mask(label, arguments.output)
+    if not arguments.quiet:
+        import numpy as np
+
+        values = [str(value) for value in np.unique(label.array) if value]
+        say(f"{arguments.output}: {'labels ' + ', '.join(values) if values else 'no labels'}")
+    return DONE

@@ -17,7 +17,7 @@ from medseg.intake.checks import refuse_too_large
 from medseg.intake.dicom_frames import frame_planes
 from medseg.intake.dicom_grid import Plane, place
 from medseg.intake.dicom_header import Header, dicom_errors, padding, plane_of, read_header, rescale, uid_name
-from medseg.intake.dicom_pixels import INVERTED, fill_padding, refuse_colour, scaled, stored_pixels, turned
+from medseg.intake.dicom_pixels import INVERTED, fill_padding, refuse_colour, refuse_size, scaled, stored_pixels, turned
 from medseg.intake.series import listing, series_among
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ def read_stack(headers: Sequence[Header], source: Path, *, allowed: frozenset[st
     """One volume of slices or frames; findings whose code is `allowed` do not refuse it."""
     for header in headers:
         refuse_colour(header)
+        refuse_size(header)
     planes, affine = place(planes_of(headers), source, allowed=allowed)
     _refuse_whole_size(planes, source)
     slices = _frames(headers[0], planes) if headers[0].kind == "frames" else _slices(headers, planes)

@@ -33,7 +33,7 @@ def stored_pixels(header: Header) -> Array:
     from pydicom.pixels.decoders import gdcm as plugin
 
     path = header.path
-    _refuse_size(header)
+    refuse_size(header)
     with dicom_errors(path):
         file = dcmread(path)
         syntax = file.file_meta.TransferSyntaxUID
@@ -141,7 +141,7 @@ def _unit_dtype(slices: Sequence[Array], scalings: Sequence[tuple[float, float]]
     return np.dtype(next(fits, np.float32))
 
 
-def _refuse_size(header: Header) -> None:
+def refuse_size(header: Header) -> None:
     """Refuse a declared size that its file cannot hold, before memory is taken for it."""
     tags = header.tags
     shape = [int(tags.get(name) or 1) for name in ("NumberOfFrames", "Rows", "Columns", "SamplesPerPixel")]

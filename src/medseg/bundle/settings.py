@@ -9,7 +9,7 @@ from typing import Any
 from medseg.bundle.run import running_workflow
 
 _REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
-_OF_A_PLACE = frozenset({"bundle_root", "dataset_dir", "device", "run_dir", "weights"})
+_OF_A_PLACE = frozenset({"bundle_root", "dataset_dir", "device", "precision_record", "run_dir", "weights"})
 """Where things lie and run; the weights count by the hash of their file."""
 
 

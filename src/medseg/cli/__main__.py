@@ -1,8 +1,6 @@
 """`python -m medseg.cli`, for where the `medseg` script is not on the path."""
 
-import sys
-
-from medseg.cli import main
+from medseg.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -7,21 +7,40 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from medseg import __version__
 from medseg.cli import bundle, data, pacs, run
 from medseg.cli.arguments import Parser, UsageError
-from medseg.cli.console import INTERRUPTED, OUR_BUG, PIPE_CLOSED, WRONG_INPUT, say_error, set_up_logging
+from medseg.cli.console import INTERRUPTED, OUR_BUG, PIPE_CLOSED, TERMINATED, WRONG_INPUT, say_error, set_up_logging
 from medseg.errors import user_error
 
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    at least one case failed, or the training stopped midway; each is named
+  1    at least one case failed, or the run stopped midway; each is named
   2    wrong input: nothing was started
   70   a bug in medseg: the traceback says where
   130  interrupted
+  143  ended by SIGTERM; --resume goes on
 """
+
+
+def script() -> NoReturn:
+    """The `medseg` command: run `main` and end the process.
+
+    Who stops a run does not wait until Python has taken down torch, which takes seconds on a busy machine and is not
+    safe while a thread still computes: everything is written, so the process just ends.
+    """
+    try:
+        code = main()
+    except SystemExit as stop:  # help, version, SIGTERM
+        code = stop.code if isinstance(stop.code, int) else WRONG_INPUT
+    if code in (INTERRUPTED, TERMINATED):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

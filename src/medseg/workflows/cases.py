@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 Measurement = Callable[[Image], Mapping[str, float | None]]
 Unit = list[CaseWork]
 
-STOP_SECONDS = 3.0
+STOP_SECONDS = 2.0
 """How long work at hand may go on after a run was stopped: with all else it ends within 5 s."""
 
 

@@ -194,10 +194,12 @@ def grids(draw: st.DrawFn) -> tuple[torch.Tensor, Affine, Affine, tuple[int, ...
     return logits, native @ native_from_network, native, native_shape
 
 
-@given(grids())
-@settings(max_examples=150, deadline=None)
-def test_it_is_the_full_volume_method(grid: tuple[torch.Tensor, Affine, Affine, tuple[int, ...]]) -> None:
+@given(grids(), st.sampled_from([1, 4]))
+@settings(max_examples=200, deadline=None)
+def test_it_is_the_full_volume_method(grid: tuple[torch.Tensor, Affine, Affine, tuple[int, ...]], copies: int) -> None:
+    """With 3 classes and with 12, which are looked up in another way."""
     logits, affine, native, shape = grid
+    logits = torch.cat([logits.roll(1 + copy, 1 + copy % len(shape)) for copy in range(copies)])
     dims, voxels = len(shape), np.indices(shape).reshape(len(shape), -1)
     homogeneous = np.concatenate([voxels, np.zeros((3 - dims, voxels.shape[1])), np.ones((1, voxels.shape[1]))])
     places = (np.linalg.inv(affine) @ native @ homogeneous)[:dims]

@@ -23,6 +23,9 @@ LARGEST_DRIFT_VOXELS = 0.25
 POINTS_AT_ONCE = 1 << 18
 """Boundary voxels interpolated at once: what is gathered for them stays in the processor's cache."""
 
+ROWS_FROM_CLASSES = 8
+"""From so many classes on a voxel's logits are laid side by side, so that one look-up fetches them all."""
+
 DENSE_VALUES = 1 << 25
 """Interpolated logits held at once for a sink."""
 
@@ -219,8 +222,11 @@ def interpolated_labels(
         cells = cells.index_select(axis, index)
     flat = cells.view(-1)
     mixed = torch.nonzero(flat == mixed_value).squeeze(1)
-    for points in mixed.split(POINTS_AT_ONCE):
-        flat[points] = _labels_at(logits, points, lower, weight).to(flat.dtype)
+    many = mixed_value >= ROWS_FROM_CLASSES
+    values = logits.movedim(0, -1).contiguous() if many and len(mixed) else logits
+    for points in mixed.split(max(1, POINTS_AT_ONCE * 4 // mixed_value) if many else POINTS_AT_ONCE):
+        find = _labels_of_rows if many else _labels_at
+        flat[points] = find(values, points, lower, weight).to(flat.dtype)
     return cells
 
 
@@ -286,19 +292,17 @@ def _one_class(labels: torch.Tensor) -> torch.Tensor:
 def _labels_at(
     logits: torch.Tensor, points: torch.Tensor, lower: Sequence[torch.Tensor], weight: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    base, shares, steps = torch.zeros_like(points), [], []
-    rest, stride = points, 1
+    base, shares, steps, rest = torch.zeros_like(points), [], [], points
     for axis in range(len(lower) - 1, -1, -1):
         size, position = logits.shape[1 + axis], rest % len(lower[axis])
         rest = rest // len(lower[axis])
-        base += lower[axis][position] * stride
+        base += lower[axis][position] * logits.stride(1 + axis)
         shares.append(weight[axis][position])
-        steps.append(stride if size > 1 else 0)
-        stride *= size
+        steps.append(logits.stride(1 + axis) if size > 1 else 0)
     best: torch.Tensor | None = None
     labels = torch.zeros_like(points)
     for value in range(logits.shape[0]):
-        found = _trilinear(logits[value].reshape(-1), base, shares, steps)
+        found = _trilinear(_memory_of(logits[value]), base, shares, steps)
         if best is None:
             best = found
             continue
@@ -307,11 +311,32 @@ def _labels_at(
     return labels
 
 
+def _labels_of_rows(
+    rows: torch.Tensor, points: torch.Tensor, lower: Sequence[torch.Tensor], weight: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """As `_labels_at`, for contiguous logits ``(*sizes, C)``."""
+    base, shares, steps, rest, stride = torch.zeros_like(points), [], [], points, 1
+    for axis in range(len(lower) - 1, -1, -1):
+        size, position = rows.shape[axis], rest % len(lower[axis])
+        rest = rest // len(lower[axis])
+        base += lower[axis][position] * stride
+        shares.append(weight[axis][position][:, None])
+        steps.append(stride if size > 1 else 0)
+        stride *= size
+    return _trilinear(rows.reshape(-1, rows.shape[-1]), base, shares, steps).argmax(dim=1)
+
+
+def _memory_of(values: torch.Tensor) -> torch.Tensor:
+    """The stretch of memory that holds `values`, in one row: voxel (i, j, k) is at i, j, k times its strides."""
+    extent = 1 + sum((size - 1) * stride for size, stride in zip(values.shape, values.stride(), strict=True))
+    return values.as_strided((extent,), (1,))
+
+
 def _trilinear(
     values: torch.Tensor, base: torch.Tensor, shares: Sequence[torch.Tensor], steps: Sequence[int]
 ) -> torch.Tensor:
     if not shares:
-        return values.take(base)
+        return values.take(base) if values.ndim == 1 else values.index_select(0, base)
     near = _trilinear(values, base, shares[:-1], steps[:-1])
     if steps[-1] == 0:
         return near

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from medseg.files import atomic_folder, atomic_write, sha256_of
+from medseg.files import (
+    SharedFolder,
+    atomic_folder,
+    atomic_write,
+    remove_own_temporaries,
+    remove_temporary,
+    sha256_of,
+    temporary_beside,
+)
 
 
 def test_the_file_appears_whole_and_nothing_else_stays(tmp_path: Path) -> None:
@@ -59,3 +70,47 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="halfway"):
         _fail_halfway(tmp_path / "folder")
     assert list(tmp_path.iterdir()) == []
+
+
+HALF = ".0a1b2c3d.tmp.case.nii.gz"
+
+
+def test_a_folder_that_nobody_writes_into_is_cleared_of_half_files(tmp_path: Path) -> None:
+    for name in (HALF, ".hidden", "case.nii.gz", ".0a1b2c3d.tmp"):
+        (tmp_path / name).write_bytes(b"x")
+    SharedFolder(tmp_path).close()
+    assert {path.name for path in tmp_path.iterdir()} == {".hidden", "case.nii.gz", ".0a1b2c3d.tmp"}
+
+
+def test_the_half_files_of_another_process_at_work_stay(tmp_path: Path) -> None:
+    first = SharedFolder(tmp_path)
+    (tmp_path / HALF).write_bytes(b"being written")
+    second = SharedFolder(tmp_path)
+    assert (tmp_path / HALF).exists()
+    first.close()
+    second.close()
+    SharedFolder(tmp_path).close()
+    assert not (tmp_path / HALF).exists()
+
+
+def test_without_locks_only_old_half_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def no_locks(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    for name, hours in ((HALF, 25), (HALF.replace("0a", "1b"), 1)):
+        (tmp_path / name).write_bytes(b"x")
+        then = time.time() - 3600 * hours
+        os.utime(tmp_path / name, (then, then))
+    SharedFolder(tmp_path).close()
+    assert [path.name for path in tmp_path.iterdir()] == [HALF.replace("0a", "1b")]
+
+
+def test_what_threads_left_unfinished_is_removed_at_the_end(tmp_path: Path) -> None:
+    temporary = temporary_beside(tmp_path / "case.nii.gz")
+    temporary.write_bytes(b"half")
+    remove_own_temporaries()
+    assert list(tmp_path.iterdir()) == []
+    remove_temporary(temporary)

@@ -27,6 +27,7 @@ COMMANDS = [
     ["bundle", "show"],
 ]
 TRAIN = ["train", "ct_lung", "--datalist", "d.json", "-o", "run"]
+PREDICT = ["predict", "ct_lung", "-i", "new", "-o", "masks"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -88,6 +89,11 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         ([*TRAIN, "epochs=3", "epochs=4"], "override 'epochs' is given twice"),
         ([*TRAIN, "epochs=[3"], "the value of override 'epochs' is not YAML; got '[3'"),
         (["score", "a", "b", "-o", "c", "epochs=3"], "unknown argument 'epochs=3'"),
+        ([*PREDICT, "--jobs", "0"], "got '0', expected a whole number from 1 on"),
+        ([*PREDICT, "--device", "gpu"], "got 'gpu', expected cpu, cuda or cuda:N"),
+        ([*PREDICT, "--device", "cuda:99"], "device cuda:99 is not there"),
+        ([*PREDICT, "--precision", "fp16"], "invalid choice: 'fp16'"),
+        ([*PREDICT, "--jobs", "2", "jobs=3"], "--jobs and jobs= are both given; leave one of them out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from medseg.errors import GeometryError, LabelError
 from medseg.intake.dicom_header import dicom_errors
 from medseg.intake.dicom_reference import References, check_references
 from medseg.intake.label_names import Names, Painter, values_of
+
+logger = logging.getLogger(__name__)
 
 ON_SLICE = 0.1
 """A contour belongs to a slice when it lies within this part of the slice spacing of it."""
@@ -45,9 +48,9 @@ def read_rtstruct(path: Path, *, reference: Image, names: Names | None) -> Image
     """The ROIs of an RTSTRUCT as a label map on the grid of `reference`.
 
     Contours of one ROI on one plane are combined by the even-odd rule, so an inner contour and a keyhole are both
-    holes; a contour that stands there twice counts once. Contours between the image's slices, and slices between
-    contours that were drawn on every second or third slice, are interpolated by the distance to the border
-    (Raya and Udupa, IEEE TMI 1990;9:32); beyond the last contour such an ROI reaches half the contours' distance.
+    holes; a contour that stands there twice counts once. Where contours lie between the image's slices, or at least
+    three of them on every second or third slice, the slices between are interpolated by the distance to the border
+    (Raya and Udupa, IEEE TMI 1990;9:32); beyond the last contour such an ROI reaches less than half their distance.
 
     Parameters
     ----------
@@ -146,7 +149,10 @@ def _regions(
         for contour in group:
             _refuse_beside(contour.points[:, across], mask.shape, path)
         planes.append(_Plane(position, mask))
-    return _onto_slices(planes, depth)
+    typical = _typical_gap(np.array([plane.position for plane in planes]))
+    if typical > _SAME_GAP:
+        logger.warning("%s: contours on about every %.1f slices only; what lies between is interpolated", path, typical)
+    return _onto_slices(planes, depth, typical)
 
 
 def _by_plane(contours: Sequence[_Contour], axis: int, path: Path) -> list[tuple[float, list[_Contour]]]:
@@ -182,10 +188,9 @@ def _outside(path: Path, got: str, expected: str) -> GeometryError:
     )
 
 
-def _onto_slices(planes: Sequence[_Plane], depth: int) -> Iterator[tuple[int, Array]]:
-    """What planes of contours give on each slice: their own, or what lies between two of them."""
+def _onto_slices(planes: Sequence[_Plane], depth: int, typical: float) -> Iterator[tuple[int, Array]]:
+    """What planes of contours, `typical` slices apart, give on each slice: their own, or what lies between two."""
     positions = np.array([plane.position for plane in planes])
-    typical = float(np.median(np.diff(positions))) if len(planes) > 1 else 1.0
     for k in range(depth):
         nearest = int(np.argmin(np.abs(positions - k)))
         distance, after = abs(float(positions[nearest]) - k), int(np.searchsorted(positions, k))
@@ -195,6 +200,12 @@ def _onto_slices(planes: Sequence[_Plane], depth: int) -> Iterator[tuple[int, Ar
             yield k, _between(planes[after - 1], planes[after], k)
         elif distance < typical / 2:
             yield k, planes[nearest].mask
+
+
+def _typical_gap(positions: Array) -> float:
+    """The distance of neighbouring contours, in slices; two contours do not tell it, and then it is a slice."""
+    gaps = np.sort(np.diff(positions))
+    return float(gaps[(len(gaps) - 1) // 2]) if len(gaps) > 1 else 1.0
 
 
 def _between(below: _Plane, above: _Plane, k: int) -> Array:

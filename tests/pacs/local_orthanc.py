@@ -106,7 +106,7 @@ def running(*, http_port: int = 0, dicom_port: int = 0) -> Iterator[Orthanc]:
     ):
         command = [sys.executable, __file__, "--relay", folder, str(http.fileno()), str(dicom.fileno())]
         process = subprocess.Popen(
-            [*_namespace(), *command],
+            [*namespace(), *command],
             pass_fds=(http.fileno(), dicom.fileno()),
             stdin=subprocess.PIPE,  # closed when we go, however we go: the relay ends Orthanc then
             stdout=log,
@@ -129,7 +129,7 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _namespace() -> list[str]:
+def namespace() -> list[str]:
     """The words before a command that give it a network of its own; none where that is not permitted."""
     for words in (["unshare", "--net"], ["unshare", "--map-root-user", "--net"]):
         if (
@@ -157,25 +157,11 @@ def _wait(server: Orthanc, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def _relay(folder: Path, listeners: Sequence[socket.socket]) -> int:
     """Start Orthanc, carry connections to it, end it when standard input closes."""
-    _loopback_up()
+    loopback_up()
     back = _listen(0)
     with _listen(0) as first, _listen(0) as second:
         ports = (first.getsockname()[1], second.getsockname()[1])
-    settings = {
-        "Name": "test",
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "Plugins": [str(_PLUGIN)],
-        "HttpPort": ports[0],
-        "DicomPort": ports[1],
-        "DicomAet": AET,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomModalities": {"medseg": ["MEDSEG", "127.0.0.1", back.getsockname()[1]]},
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Host": "127.0.0.1"},
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
-    orthanc = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdin=subprocess.DEVNULL)
+    orthanc = start(folder, *ports, back.getsockname()[1])
     routes = [*zip(listeners, (("127.0.0.1", port) for port in ports), strict=True), (back, str(folder / "back"))]
     for route in routes:
         threading.Thread(target=_accept, args=route, daemon=True).start()
@@ -185,7 +171,26 @@ def _relay(folder: Path, listeners: Sequence[socket.socket]) -> int:
     return 0
 
 
-def _loopback_up() -> None:
+def start(folder: Path, http_port: int, dicom_port: int, back_port: int = 104) -> subprocess.Popen[bytes]:
+    """Orthanc itself, in the network that this process is in; `back_port` is where its modality "medseg" is."""
+    settings = {
+        "Name": "test",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "Plugins": [str(_PLUGIN)],
+        "HttpPort": http_port,
+        "DicomPort": dicom_port,
+        "DicomAet": AET,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "DicomModalities": {"medseg": ["MEDSEG", "127.0.0.1", back_port]},
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Host": "127.0.0.1"},
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings), encoding="utf-8")
+    return subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdin=subprocess.DEVNULL)
+
+
+def loopback_up() -> None:
     """A new namespace's loopback is down: set IFF_UP (netdevice(7)); without a namespace it is up already."""
     set_flags, up = 0x8914, 1
     with socket.socket() as any_socket:
@@ -228,10 +233,17 @@ def _connect(client: socket.socket, target: tuple[str, int] | str) -> None:
 def _carry(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):  # one side has gone: so does the other
         while data := source.recv(1 << 16):
+            _acknowledge(source)
             target.sendall(data)
     for each, how in ((target, socket.SHUT_WR), (source, socket.SHUT_RD)):
         with suppress(OSError):
             each.shutdown(how)
+
+
+def _acknowledge(each: socket.socket) -> None:
+    """At once, as the far end of the relay would have: Orthanc waits for it, 40 ms an answer."""
+    if each.family == socket.AF_INET:
+        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _run(words: Sequence[str]) -> int:

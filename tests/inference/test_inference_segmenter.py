@@ -112,7 +112,7 @@ def test_postprocessing_runs_in_order_on_the_native_grid(volume: tuple[Path, np.
         isolated[0, 0, 0] = 1
         return isolated
 
-    result = segmenter(postprocessing=[first, KeepLargestComponents(labels=[1])])({"image": volume[0]})
+    result = segmenter(postprocessing=[first, KeepLargestComponents(labels=[1], connectivity=26)])({"image": volume[0]})
     np.testing.assert_array_equal(result.labels.array, volume[1] > 250.25)
     assert seen == [(LPS_LIKE_SHAPE, 1.5)]
 

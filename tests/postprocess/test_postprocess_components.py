@@ -9,6 +9,7 @@ from medseg.errors import BundleError
 from medseg.postprocess import KeepLargestComponents
 
 ONE_ML = np.diag([10.0, 10.0, 10.0, 1.0])
+CORNERS = {2: 8, 3: 26}
 
 
 def drawn(*rows: str) -> np.ndarray:
@@ -16,7 +17,7 @@ def drawn(*rows: str) -> np.ndarray:
 
 
 def keep(before: np.ndarray, affine: np.ndarray = ONE_ML, **options: object) -> np.ndarray:
-    return KeepLargestComponents(**{"labels": [1], **options})(before, affine)
+    return KeepLargestComponents(**{"labels": [1], "connectivity": CORNERS[before.ndim], **options})(before, affine)
 
 
 def test_the_largest_piece_of_each_label_stays() -> None:
@@ -41,7 +42,7 @@ def test_the_largest_piece_of_each_label_stays() -> None:
 def test_corners_join_or_do_not() -> None:
     before = drawn("110000", "001100", "000000", "000111")
     np.testing.assert_array_equal(keep(before), drawn("110000", "001100", "000000", "000000"))
-    np.testing.assert_array_equal(keep(before, full_connectivity=False), drawn("000000", "000000", "000000", "000111"))
+    np.testing.assert_array_equal(keep(before, connectivity=4), drawn("000000", "000000", "000000", "000111"))
 
 
 def test_voxels_of_a_volume_that_touch_by_a_corner() -> None:
@@ -50,9 +51,33 @@ def test_voxels_of_a_volume_that_touch_by_a_corner() -> None:
     before[3, 3, 3] = 1
     after = keep(before)
     assert np.argwhere(after).tolist() == [[0, 0, 0], [1, 1, 1]]
-    by_faces = keep(before, full_connectivity=False, count=3)
+    by_faces = keep(before, connectivity=6, count=3)
     assert np.count_nonzero(by_faces) == 3
-    assert np.argwhere(keep(before, full_connectivity=False)).tolist() == [[0, 0, 0]]  # equal sizes: the first
+    assert np.argwhere(keep(before, connectivity=6)).tolist() == [[0, 0, 0]]  # equal sizes: the first
+
+
+def test_edges_join_in_18_and_26_and_corners_in_26_alone() -> None:
+    before = np.zeros((3, 3, 5), np.uint8)
+    before[0, 0, 0] = before[0, 1, 1] = 1  # share an edge
+    before[1, 2, 2] = 1  # shares a corner with the second
+    sizes = {c: int(keep(before, connectivity=c).sum()) for c in (6, 18, 26)}
+    assert sizes == {6: 1, 18: 2, 26: 3}
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_of_equal_pieces_the_first_counts_as_the_largest_whatever_the_memorys_order(order: str) -> None:
+    before = np.zeros((3, 3, 9), np.uint8, order=order)  # type: ignore[call-overload]
+    before[0, 0, 6] = before[0, 2, 0] = before[1, 0, 2] = before[2, 1, 4] = 1
+    assert np.argwhere(keep(before)).tolist() == [[0, 0, 6]]
+    assert np.argwhere(keep(before, count=2)).tolist() == [[0, 0, 6], [0, 2, 0]]
+    assert np.argwhere(keep(before, count=3)).tolist() == [[0, 0, 6], [0, 2, 0], [1, 0, 2]]
+
+
+def test_without_a_count_all_that_are_large_enough_stay() -> None:
+    before = np.zeros((9, 1, 1), np.uint8)
+    before[[0, 1, 3, 5, 6, 8], 0, 0] = 1  # 2, 1, 2 and 1 voxels of 1 ml
+    assert np.argwhere(keep(before, count=None, minimum_ml=2.0))[:, 0].tolist() == [0, 1, 5, 6]
+    np.testing.assert_array_equal(keep(before, count=None), before)
 
 
 def test_count_keeps_so_many() -> None:
@@ -114,12 +139,26 @@ def test_every_label_of_a_uint16_map_can_be_cleaned() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"labels": []}, {"labels": [0, 1]}, {"labels": [-1]}, {"labels": ["1"]}, {"count": 0}, {"minimum_ml": -1.0}],
+    [
+        {"labels": []},
+        {"labels": [0, 1]},
+        {"labels": [-1]},
+        {"labels": ["1"]},
+        {"count": 0},
+        {"minimum_ml": -1.0},
+        {"connectivity": 1},
+    ],
     ids=str,
 )
 def test_settings_without_a_meaning_are_refused(options: dict) -> None:
     with pytest.raises(BundleError, match="KeepLargestComponents"):
-        KeepLargestComponents(**{"labels": [1], **options})
+        KeepLargestComponents(**{"labels": [1], "connectivity": 26, **options})
+
+
+@pytest.mark.parametrize(("before", "connectivity"), [(drawn("11"), 26), (np.ones((2, 2, 2), np.uint8), 8)], ids=str)
+def test_the_connectivity_of_another_number_of_axes_is_refused(before: np.ndarray, connectivity: int) -> None:
+    with pytest.raises(BundleError, match=f"connectivity {connectivity} for a label map of {before.ndim} axes"):
+        keep(before, connectivity=connectivity)
 
 
 def test_a_picture_has_no_volume() -> None:

@@ -1,9 +1,9 @@
-"""Connected components of label maps."""
+"""Keep a label's largest pieces, drop its small ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 from medseg.case import Affine, LabelArray
 from medseg.errors import BundleError
 from medseg.geometry import voxel_volume_ml
-
-Mask: TypeAlias = NDArray[np.bool_]
+from medseg.postprocess.regions import (
+    Connectivity,
+    Mask,
+    boxes_of,
+    check_axes,
+    check_connectivity,
+    check_labels,
+    memory_order,
+    regions_of,
+)
 
 
 class KeepLargestComponents:
@@ -22,29 +30,34 @@ class KeepLargestComponents:
     ----------
     labels
         The label values to clean; the others are left as they are.
+    connectivity
+        Which voxels are joined: 6 (by a face), 18 (also by an edge) or 26 (also by a corner) in volumes, 4 or 8 in
+        pictures.
     count
-        Components kept for each label.
-    full_connectivity
-        True joins voxels that touch by a corner or an edge (26 neighbours in 3-D, 8 in 2-D), False by a face only
-        (6 and 4).
+        Components kept for each label; None keeps all that are not too small. Of equal ones the first counts as the
+        largest (in the order of X, then Y, then Z).
     minimum_ml
         Components smaller than this are dropped also when they are among the largest (volumes only).
 
     Raises
     ------
     BundleError
-        A label that is background or no integer, a count below 1, a negative volume, or a volume for a picture.
+        A label that is background or no integer, a connectivity that no grid has or not this one, a count below 1, a
+        negative volume, or a volume for a picture.
     """
 
     def __init__(
-        self, *, labels: Iterable[int], count: int = 1, full_connectivity: bool = True, minimum_ml: float = 0.0
+        self,
+        *,
+        labels: Iterable[int],
+        connectivity: Connectivity,
+        count: int | None = 1,
+        minimum_ml: float = 0.0,
     ) -> None:
-        self.labels, self.count, self.minimum_ml = tuple(labels), count, minimum_ml
-        self.full_connectivity = full_connectivity
-        wrong = [value for value in self.labels if not isinstance(value, int) or value < 1]
-        if wrong or not self.labels:
-            raise BundleError("KeepLargestComponents: no labels", got=wrong or "none", expected="integers from 1 up")
-        if count < 1 or minimum_ml < 0:
+        self.labels, self.connectivity, self.count, self.minimum_ml = tuple(labels), connectivity, count, minimum_ml
+        check_labels("KeepLargestComponents", self.labels)
+        check_connectivity("KeepLargestComponents", connectivity)
+        if (count is not None and count < 1) or minimum_ml < 0:
             raise BundleError(
                 "KeepLargestComponents: nothing can be kept so",
                 got=f"count {count}, minimum_ml {minimum_ml}",
@@ -53,28 +66,49 @@ class KeepLargestComponents:
 
     def __call__(self, labels: LabelArray, affine: Affine) -> LabelArray:
         """The cleaned copy of a label map ``(X, Y[, Z])`` whose grid has `affine`."""
-        from scipy import ndimage
-
-        cleaned = labels.copy()
         if self.minimum_ml and labels.ndim != 3:
             raise BundleError("KeepLargestComponents: a picture has no volume", got=f"minimum_ml {self.minimum_ml}")
+        check_axes("KeepLargestComponents", self.connectivity, labels.ndim)
         minimum_voxels = self.minimum_ml / voxel_volume_ml(affine) if self.minimum_ml else 0.0
-        boxes = ndimage.find_objects(labels, max_label=max(self.labels))
-        for value in self.labels:
-            box = boxes[value - 1]
-            if box is not None:
-                mask = labels[box] == value
-                cleaned[box][mask & ~self._kept(mask, minimum_voxels)] = 0
+        cleaned = labels.copy(order="K")
+        order = memory_order(cleaned)
+        view = cleaned.transpose(order)
+        for value, box in boxes_of(view, self.labels).items():
+            mask = view[box] == value
+            dropped = self._dropped(mask, minimum_voxels, order)
+            if dropped is not None:
+                view[box][dropped] = 0
         return cleaned
 
-    def _kept(self, mask: Mask, minimum_voxels: float) -> Mask:
-        from scipy import ndimage
+    def _dropped(self, mask: Mask, minimum_voxels: float, order: Sequence[int]) -> Mask | None:
+        regions, found = regions_of(mask, self.connectivity)
+        count = found if self.count is None else self.count
+        if found <= count and not minimum_voxels:
+            return None
+        sizes = np.bincount(regions[mask], minlength=found + 1)
+        drop = sizes < minimum_voxels
+        drop[_by_size(regions, sizes, count, order)[count:]] = True
+        drop[0] = False
+        return np.asarray(drop[regions]) if drop.any() else None
 
-        structure = ndimage.generate_binary_structure(mask.ndim, mask.ndim if self.full_connectivity else 1)
-        components, _ = ndimage.label(mask, structure)
-        sizes = np.bincount(components.ravel())
-        sizes[0] = 0
-        keep = np.zeros(sizes.size, dtype=bool)
-        keep[np.argsort(-sizes, kind="stable")[: self.count]] = True
-        keep &= (sizes > 0) & (sizes >= minimum_voxels)
-        return np.asarray(keep[components])
+
+def _by_size(regions: NDArray[Any], sizes: NDArray[np.intp], count: int, order: Sequence[int]) -> NDArray[np.intp]:
+    """Numbers of the regions, the largest first; where equal ones lie on both sides of `count`, by their place."""
+    numbers = np.argsort(-sizes[1:], kind="stable") + 1
+    if count >= len(numbers) or sizes[numbers[count - 1]] != sizes[numbers[count]]:
+        return numbers
+    tied = sizes == sizes[numbers[count]]
+    tied[0] = False
+    first = np.flatnonzero(sizes[numbers] == sizes[numbers[count]])
+    numbers[first] = _by_place(regions, tied, order)
+    return numbers
+
+
+def _by_place(regions: NDArray[Any], wanted: NDArray[np.bool_], order: Sequence[int]) -> NDArray[np.intp]:
+    """Numbers of the `wanted` regions by their first voxel, in the order of X, then Y, then Z."""
+    where = np.nonzero(wanted[regions])
+    own_axes = [where[order.index(axis)] for axis in range(len(order))]
+    sorted_voxels = np.lexsort(own_axes[::-1])
+    numbers = regions[where][sorted_voxels]
+    _, first = np.unique(numbers, return_index=True)
+    return np.asarray(numbers[np.sort(first)], dtype=np.intp)

@@ -18,6 +18,8 @@ Kind = Literal["BINARY", "LABELMAP"]
 
 # not RLE: pydicom encodes it by GDCM, which ends the whole process at some widths (gdcmRLECodec.cxx:547)
 JPEG_LS, EXPLICIT, DEFLATED = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
+_SMALLEST_COMPRESSED = 1024
+"""Pixels of a frame: pyjpegls gives its encoder too little room for smaller ones."""
 
 
 def make_seg(
@@ -55,6 +57,7 @@ def make_seg(
     """
     with dicom_extra():
         from highdicom.seg import Segmentation
+    compressed = kind == "LABELMAP" and labels.shape[0] * labels.shape[1] >= _SMALLEST_COMPRESSED
     with quiet_pydicom():
         made = Segmentation(
             source_images=completed(source.datasets),
@@ -71,7 +74,7 @@ def make_seg(
             device_serial_number="0",
             content_label="SEGMENTATION",
             content_description=f"Segmentation by {algorithm.name} {algorithm.version}"[:64],
-            transfer_syntax_uid=EXPLICIT if kind == "BINARY" else JPEG_LS,
+            transfer_syntax_uid=JPEG_LS if compressed else EXPLICIT,
             omit_empty_frames=bool(labels.any()),
             series_description=f"{algorithm.name} {'segmentation' if kind == 'BINARY' else 'label map'}"[:64],
         )

@@ -9,8 +9,9 @@ from functools import partial
 
 import torch
 
+from medseg.inference.backends import Backend, runnable
 from medseg.inference.memory import attempts, is_out_of_memory, windows_at_once
-from medseg.inference.precision import autocast, channels_last, resolve_precision
+from medseg.inference.precision import resolve_precision
 from medseg.inference.restore import Sink
 from medseg.inference.tta import Network, mirrored
 from medseg.inference.volume import Labelled, Volume, label_volumes
@@ -32,6 +33,8 @@ class WindowRunner:
         Where the network lies.
     precision
         From a device to the number format of the network's arithmetic on it; None: as `settings.precision` says.
+    backend
+        What runs the network.
     """
 
     def __init__(
@@ -41,9 +44,12 @@ class WindowRunner:
         settings: SlidingWindow,
         device: torch.device,
         precision: Callable[[torch.device], torch.dtype] | None = None,
+        backend: Backend = "torch",
     ) -> None:
         self.network, self.settings, self.device = network, settings, device
         self.precision = precision or partial(resolve_precision, settings.precision)
+        self.backend: Backend = backend
+        self._ready: dict[tuple[torch.device, torch.dtype], Network] = {}
 
     def __call__(
         self, volumes: Sequence[Volume], *, sinks: Sequence[Sequence[Sink]]
@@ -66,24 +72,20 @@ class WindowRunner:
     def _label(
         self, volumes: Sequence[Volume], sinks: Sequence[Sequence[Sink]], device: torch.device, at_once: int
     ) -> list[Labelled]:
-        network = self._runnable(device, volumes[0].inputs.ndim - 1, at_once)
+        network = self._runnable(device, at_once)
         with torch.inference_mode():
             return label_volumes(
                 volumes, network=network, settings=self.settings, at_once=at_once, device=device, sinks=sinks
             )
 
-    def _runnable(self, device: torch.device, dims: int, at_once: int) -> Network:
+    def _runnable(self, device: torch.device, at_once: int) -> Network:
         """The network with its layout, precision and test-time augmentation, on windows that lie on `device`."""
-        settings, layout, dtype = self.settings, channels_last(dims), self.precision(device)
-        # Before inference_mode: parameters laid out anew inside it could never be trained again.
-        network = self.network if device == self.device else copy.deepcopy(self.network).to(device)
-        network = network.to(memory_format=layout)  # type: ignore[call-overload]
-
-        def run(windows: torch.Tensor) -> torch.Tensor:
-            with autocast(dtype, device):
-                logits: torch.Tensor = network(windows.contiguous(memory_format=layout))
-                return logits
-
+        settings, dtype = self.settings, self.precision(device)
+        if (device, dtype) not in self._ready:
+            network = self.network if device == self.device else copy.deepcopy(self.network).to(device)
+            backend = self.backend if device == self.device else "torch"
+            self._ready[device, dtype] = runnable(network, backend=backend, device=device, dtype=dtype)
+        run = self._ready[device, dtype]
         return mirrored(run, settings.mirror, at_once=at_once) if settings.tta and settings.mirror else run
 
     def _at_once(self, volume: Volume) -> int:
@@ -98,5 +100,5 @@ class WindowRunner:
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
         with torch.inference_mode():
-            self._runnable(self.device, volume.inputs.ndim - 1, 1)(window)
+            self._runnable(self.device, 1)(window)
         return windows_at_once(self.device, bytes_per_window=torch.cuda.max_memory_allocated(self.device) - before)

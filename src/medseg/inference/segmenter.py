@@ -14,6 +14,7 @@ import torch
 from monai.transforms import Compose
 
 from medseg.case import Affine, Array, Image
+from medseg.inference.backends import Backend
 from medseg.inference.confidence import ClassConfidence
 from medseg.inference.precision import Precision, channels_last, choose_precision
 from medseg.inference.restore import Sink, restore_labels, two_classes
@@ -86,6 +87,8 @@ class Segmenter:
     precision_record, weights
         The bundle's models/precision.json and the checkpoints in `network`: with them precision "auto" may choose
         bfloat16 (`choose_precision`); without them it is float32.
+    backend
+        What runs the network in medseg's `SlidingWindow`: "torch", or "openvino" where its extra is installed.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Segmenter:
         device: torch.device | str = "cpu",
         precision_record: str | None = None,
         weights: str | Sequence[str] = (),
+        backend: Backend = "torch",
     ) -> None:
         self.device = torch.device(device)
         record = None if precision_record is None else Path(precision_record)
@@ -110,7 +114,9 @@ class Segmenter:
         self.inferer, self.postprocessing = inferer, tuple(postprocessing)
         self._runner: WindowRunner | None = None
         if isinstance(inferer, SlidingWindow):
-            self._runner = WindowRunner(self.network, settings=inferer, device=self.device, precision=self.precision_on)
+            self._runner = WindowRunner(
+                self.network, settings=inferer, device=self.device, precision=self.precision_on, backend=backend
+            )
 
     def precision_on(self, device: torch.device) -> torch.dtype:
         """The number format of the network's arithmetic on `device`; why it is float32 is logged once."""

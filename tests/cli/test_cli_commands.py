@@ -80,6 +80,7 @@ def test_predict_hands_on_its_arguments(workflows: Any, stand_in: Stand):
         "overlays": (),
         "overrides": {"overlap": 0.25},
         "options": CaseOptions(),
+        "store": False,
     }
 
 

@@ -83,9 +83,10 @@ def _add_predict(commands: Commands) -> None:
         "-i",
         "--input",
         metavar="FILE_OR_DIR",
-        type=Path,
+        type=path_or_address,
         required=True,
-        help="an image, a folder of images, a DICOM series folder, or a folder of such folders",
+        help="an image, a folder of images, a DICOM series folder, or a folder of such folders; or a series in a PACS: "
+        "dicomweb://HOST[:PORT][/prefix]/studies/UID[/series/UID], dicomwebs:// for TLS",
     )
     parser.add_argument(
         "--series",
@@ -102,6 +103,9 @@ def _add_predict(commands: Commands) -> None:
         action="extend",
         dest="formats",
         help=f"write each label map as one or several of {', '.join(FORMATS)}, besides its mask",
+    )
+    parser.add_argument(
+        "--store", action="store_true", help="store the label maps as DICOM SEG in the PACS that the series came from"
     )
     _add_case_options(parser)
     add_configuration(parser)
@@ -146,6 +150,13 @@ def device(text: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected cpu, cuda or cuda:N")
     return text
+
+
+def path_or_address(text: str) -> Path | str:
+    """A path; a DICOMweb address stays text, as a path has no double slash."""
+    from medseg.dicom.web_address import is_web_address
+
+    return text if is_web_address(text) else Path(text)
 
 
 def _add_datalist(parser: argparse.ArgumentParser) -> None:
@@ -208,6 +219,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             overlays=tuple(arguments.overlay),
             overrides=changes,
             options=CaseOptions(**_chosen(arguments), formats=arguments.formats),
+            store=arguments.store,
         )
     return SOME_FAILED if stopped else say_report(report, folder=arguments.output, quiet=arguments.quiet)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from medseg.dicom.names import files_to_send, series_name
 from medseg.dicom.retries import Retries
 from medseg.dicom.web_address import FORM, WebAddress, is_web_address
-from medseg.errors import OutputError, PacsError
+from medseg.errors import OutputError, PacsError, RunError
 from medseg.files import atomic_folder
 from medseg.outputs import Report, prepare_output_folder
 
@@ -102,11 +102,22 @@ def push(path: str | os.PathLike[str], *, address: str, retries: Retries | None 
 
 
 @contextmanager
-def local_input(inputs: str | os.PathLike[str], *, retries: Retries | None = None) -> Iterator[Path]:
+def local_input(
+    inputs: str | os.PathLike[str], *, series: str | int | None = None, retries: Retries | None = None
+) -> Iterator[Path]:
     """The path that `predict` works on: `inputs` itself, or a temporary folder with the series of an address.
 
     An address of a study stands for its only series of images; several are refused with the list. The folder can be
     entered by nobody else, and is gone with the `with`.
+
+    Parameters
+    ----------
+    inputs
+        A path, or dicomweb://HOST[:PORT][/prefix]/studies/UID[/series/UID].
+    series
+        Of an address that names a study only: number or UID of the series that is meant.
+    retries
+        How often the server is asked before giving up.
 
     Raises
     ------
@@ -118,12 +129,27 @@ def local_input(inputs: str | os.PathLike[str], *, retries: Retries | None = Non
         return
     place = _study_address(str(inputs))
     pacs = _connect(place, retries)
-    series = _only(_wanted(pacs.find_series(place.study or ""), place), place)
+    wanted = None if series is None else str(series)
+    chosen = _only(_wanted(pacs.find_series(place.study or ""), place), place, wanted)
     with tempfile.TemporaryDirectory(prefix="medseg-") as temporary:
-        folder = Path(temporary, series_name(series.uid))
+        folder = Path(temporary, series_name(chosen.uid))
         folder.mkdir()
-        pacs.retrieve(series, folder)
+        pacs.retrieve(chosen, folder)
         yield folder
+
+
+def check_storing(inputs: str | os.PathLike[str], formats: Sequence[str]) -> tuple[str, ...]:
+    """The formats of a run whose DICOM outputs go back to where its images come from: a DICOM SEG is among them.
+
+    Raises
+    ------
+    PacsError
+        The images come from no PACS.
+    """
+    if not is_web_address(inputs):
+        raise PacsError("results are stored where the images came from", got="a path", expected=f"-i {FORM}")
+    seg = any(name.startswith("dicom-seg") for name in formats)
+    return tuple(formats) if seg else (*formats, "dicom-seg")
 
 
 def store_results(address: str, report: Report, folder: Path, *, retries: Retries | None = None) -> tuple[Path, ...]:
@@ -147,13 +173,17 @@ def store_results(address: str, report: Report, folder: Path, *, retries: Retrie
 
     Raises
     ------
-    PacsError
-        The server refuses one, or it is not found again.
+    RunError
+        The server refuses one, or it is not found again; the outputs stay.
     """
     names = [name for case in report.cases if case.status == "done" for name in case.outputs.values()]
     files = tuple(folder / name for name in names if name.endswith(".dcm"))
-    if files:
-        _connect(WebAddress.parse(address), retries).store(files)
+    try:
+        if files:
+            _connect(WebAddress.parse(address), retries).store(files)
+    except PacsError as error:
+        step = f"they are in {folder}: medseg pacs push stores them"
+        raise RunError(f"segmented, but the results are not stored: {error}", next_step=step) from error
     return files
 
 
@@ -271,14 +301,16 @@ def _wanted(found: Sequence[RemoteSeries], place: WebAddress) -> Sequence[Remote
     return named
 
 
-def _only(found: Sequence[RemoteSeries], place: WebAddress) -> RemoteSeries:
+def _only(found: Sequence[RemoteSeries], place: WebAddress, wanted: str | None) -> RemoteSeries:
     images = [series for series in found if series.modality not in NO_IMAGES]
+    if wanted is not None:
+        images = [series for series in images if wanted in (series.uid, str(series.number))]
     if len(images) != 1:
         raise PacsError(
             f"{place.service}: which series of the study is meant",
-            got=f"{len(images)} with images",
+            got=f"{len(images)} with images" + ("" if wanted is None else f" that are called {wanted!r}"),
             expected="one",
-            next_step=f"name it: add /series/UID to the address; the study has: {_list(found)}",
+            next_step=f"give its number or UID to --series, or add /series/UID to the address; it has: {_list(found)}",
         )
     return images[0]
 

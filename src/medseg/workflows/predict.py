@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medseg.bundle import find_bundle
 from medseg.errors import BundleError
 from medseg.outputs import Report, check_formats
+from medseg.workflows.pacs import check_storing, local_input, store_results
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def predict(
     overlays: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     options: CaseOptions | None = None,
+    store: bool = False,
 ) -> Report:
     """Segment every study that `inputs` holds, on its native grid.
 
@@ -79,27 +81,39 @@ def predict(
     bundle
         Folder or name of a bundle.
     inputs
-        An image, a folder of images, a DICOM series folder, or a folder of such folders.
+        An image, a folder of images, a DICOM series folder, or a folder of such folders; or a series in a PACS:
+        dicomweb://HOST[:PORT][/prefix]/studies/UID[/series/UID].
     output_dir
         Masks `<id>.nii.gz` or `<id>.png`, previews, manifests and report.json go here.
     overlays, overrides
         As for `train`.
     options
         Cases in flight, device, precision and the like; these win over `overrides`.
+    store
+        Store the DICOM outputs, a SEG at least, in the PACS that the images came from, and find them again.
 
     Raises
     ------
-    BundleError, DataError, OutputError
+    BundleError, DataError, OutputError, PacsError
         Nothing was started. Cases that fail later are in the report.
     RunError
-        The run stopped midway: report.json tells what is done, `CaseOptions(resume=True)` does the rest.
+        The run stopped midway: report.json tells what is done, `CaseOptions(resume=True)` does the rest. Or it is
+        done, but its results could not be stored.
     """
-    asked = dict(overrides or {})
-    formats = asked.get("formats") if options is None or options.formats is None else options.formats
-    if formats:
-        _check_formats(formats, find_bundle(bundle), Path(inputs), asked.get("series"))
-    settings = {"input": str(Path(inputs).resolve())}
-    return _run_cases(bundle, "inference", output_dir, overlays, {**(overrides or {}), **settings}, options)
+    asked, options = dict(overrides or {}), options if options is not None else CaseOptions()
+    formats = asked.get("formats") if options.formats is None else options.formats
+    if store:
+        formats = check_storing(inputs, formats or ())
+        options = replace(options, formats=formats)
+    folder = find_bundle(bundle)
+    with local_input(inputs, series=asked.get("series")) as local:
+        if formats:
+            _check_formats(formats, folder, local, asked.get("series"))
+        settings = {"input": str(local.resolve())}
+        report = _run_cases(bundle, "inference", output_dir, overlays, {**asked, **settings}, options)
+    if store:
+        store_results(str(inputs), report, Path(output_dir))
+    return report
 
 
 def evaluate(

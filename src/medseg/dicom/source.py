@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
+from copy import deepcopy
 from typing import Any
 
 from medseg.errors import OutputError
@@ -17,6 +17,7 @@ _EMPTY_IF_MISSING = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName"),
 )
+_NAMES = ("PatientName", "ReferringPhysicianName")
 _TAKEN_OVER = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "OtherPatientIDs"),
     *("PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod"),
@@ -47,7 +48,11 @@ def quiet_pydicom() -> Iterator[None]:
 
 
 def completed(datasets: Sequence[Any]) -> list[Any]:
-    """Copies of `datasets` that have every attribute a result needs of them; what is missing is empty."""
+    """Copies of `datasets` that have every attribute a result needs of them; what is missing is empty.
+
+    Names of one part end with a caret, which means the same: highdicom warns, with the name, where there is none.
+    `restore_names` puts the original ones into a result.
+    """
     return [_completed(dataset) for dataset in datasets]
 
 
@@ -58,11 +63,21 @@ def take_over(result: Any, source: Any) -> None:
             result[keyword] = source[keyword]
 
 
+def restore_names(result: Any, source: Any) -> None:
+    """Give `result` the names of persons as they stand in `source`."""
+    for keyword in _NAMES:
+        if keyword in source and keyword in result:
+            result[keyword] = source[keyword]
+
+
 def _completed(dataset: Any) -> Any:
-    found = copy(dataset)
+    found = deepcopy(dataset)  # a shallow copy of a pydicom data set shares its elements
     for keyword in _EMPTY_IF_MISSING:
         if keyword not in found:
             setattr(found, keyword, "")
+    for keyword in _NAMES:
+        if str(found[keyword].value or "") and "^" not in str(found[keyword].value):
+            setattr(found, keyword, f"{found[keyword].value}^")
     missing = [k for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID") if not found.get(k)]
     if missing:
         raise OutputError(
@@ -85,7 +100,7 @@ def _complete_place(found: Any) -> None:
         return
     from pydicom.dataset import Dataset
 
-    shared = copy(found.SharedFunctionalGroupsSequence[0]) if found.get("SharedFunctionalGroupsSequence") else Dataset()
+    shared = found.SharedFunctionalGroupsSequence[0] if found.get("SharedFunctionalGroupsSequence") else Dataset()
     for name in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
         if name not in shared:
             setattr(shared, name, found.PerFrameFunctionalGroupsSequence[0].get(name))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from medseg.case import Image, LabelArray, Prediction
 from medseg.dicom.codes import SegmentCode
 from medseg.dicom.source import quiet_pydicom
-from medseg.errors import OutputError
+from medseg.errors import MedsegError, OutputError
 from medseg.files import atomic_write
 from medseg.geometry import lps_from_affine
 from medseg.intake.dicom_source import SourceImages, source_images
@@ -203,17 +204,34 @@ def _write_dicom(
 ) -> dict[str, str]:
     labels, written = prediction.labels.array, {}
     kinds = [kind for kind in _SEG_FILES if kind in formats or (kind == "dicom-seg" and "sr" in formats)]
-    segs = {kind: _seg(kind, labels, source, meaning) for kind in kinds}
-    for kind, seg in segs.items():
-        written[kind] = _save(seg, folder, _SEG_FILES[kind].format(id=prediction.id))
+    segs: dict[str, Any] = {}
+    for kind in kinds:
+        with _made_of_source(kind, prediction.id):
+            segs[kind] = _seg(kind, labels, source, meaning)
+            written[kind] = _save(segs[kind], folder, _SEG_FILES[kind].format(id=prediction.id))
     others: dict[str, Callable[[], Any]] = {
         "rtstruct": lambda: _rtstruct(labels, image, source, meaning),
         "sr": lambda: _sr(labels, image, source, segs["dicom-seg"], meaning),
     }
-    for kind, make in others.items():
-        if kind in formats:
-            written[kind] = _save(make(), folder, f"{prediction.id}_{kind}.dcm")
+    for kind in (kind for kind in others if kind in formats):
+        with _made_of_source(kind, prediction.id):
+            written[kind] = _save(others[kind](), folder, f"{prediction.id}_{kind}.dcm")
     return written
+
+
+@contextmanager
+def _made_of_source(kind: str, case_id: str) -> Iterator[None]:
+    """What libraries say of a source that DICOM does not allow may quote a patient's name: it is not passed on."""
+    try:
+        yield
+    except (MedsegError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 (highdicom and pydicom raise many kinds for one wrong attribute)
+        raise OutputError(
+            f"case {case_id}: no {kind} can be made of what its source files say",
+            got=type(error).__name__,
+            next_step="check them with dciodvfy, or ask for nifti",
+        ) from None
 
 
 def _seg(kind: str, labels: LabelArray, source: SourceImages, meaning: Meaning) -> Any:

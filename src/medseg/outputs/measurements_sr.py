@@ -11,7 +11,7 @@ import numpy as np
 from medseg import __version__
 from medseg.case import Array, Image, LabelArray
 from medseg.dicom.codes import PRIVATE_SCHEME, Code, SegmentCode
-from medseg.dicom.source import completed, quiet_pydicom
+from medseg.dicom.source import completed, quiet_pydicom, restore_names
 from medseg.geometry import spacing_mm, voxel_volume_ml
 from medseg.intake.dicom_source import SourceImages
 from medseg.outputs.algorithm import SERIES_NUMBER, Algorithm, coded, dicom_extra, new_uid, tracking_id, tracking_uid
@@ -120,7 +120,7 @@ def make_sr(
         whole = {name: value for name, value in measurements.items() if value is not None}
         if whole:
             groups.append(_whole(whole, source, algorithm))
-        return ComprehensiveSR(
+        made = ComprehensiveSR(
             evidence=[*completed(source.datasets), seg],
             content=_report(groups, image.modality),
             series_instance_uid=new_uid(),
@@ -135,6 +135,8 @@ def make_sr(
             manufacturer_model_name=algorithm.name[:64],
             software_versions=__version__,
         )
+    restore_names(made, source.datasets[0])
+    return made
 
 
 def _count_and_mean(values: Array, labels: LabelArray, number: int) -> tuple[int, float]:

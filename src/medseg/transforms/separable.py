@@ -75,7 +75,7 @@ def _planes(slices: torch.Tensor, used: torch.Tensor, axes: tuple[AxisSamples, A
     chunk = max(1, _CHUNK_VOXELS // (slices.shape[1] * slices.shape[2]))
     for start in range(0, len(used), chunk):
         part = _chosen(slices, used[start : start + chunk])
-        out[start : start + chunk] = _sampled(_sampled(part, 1, axes[0]), 2, axes[1])
+        _sampled(_sampled(part, 1, axes[0], None), 2, axes[1], out[start : start + chunk])
     return out
 
 
@@ -85,14 +85,19 @@ def _chosen(slices: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
     return slices[first : last + 1] if last - first + 1 == len(indices) else slices.index_select(0, indices)
 
 
-def _sampled(values: torch.Tensor, dim: int, axis: AxisSamples) -> torch.Tensor:
-    lower = values.index_select(dim, axis.lower)
+def _sampled(values: torch.Tensor, dim: int, axis: AxisSamples, out: torch.Tensor | None) -> torch.Tensor:
+    """Samples along one axis, written to `out` where one is given.
+
+    Few operations, each on much: between them threads wait for each other, the longer the busier the cores are.
+    """
     if axis.weight is None:
-        return lower
+        sampled = values.index_select(dim, axis.lower)
+        return sampled if out is None else out.copy_(sampled)
     shape = [1] * values.ndim
     shape[dim] = -1
-    upper = values.index_select(dim, axis.upper)
-    return lower.float().lerp_(upper.float(), axis.weight.reshape(shape))
+    both = values.index_select(dim, torch.cat([axis.lower, axis.upper])).float()
+    lower, upper = both.chunk(2, dim)
+    return torch.lerp(lower, upper, axis.weight.reshape(shape), out=out)
 
 
 def _along_slow(planes: torch.Tensor, axis: AxisSamples) -> torch.Tensor:

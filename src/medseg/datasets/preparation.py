@@ -135,12 +135,22 @@ def _check(layout: Layout, raw: RawCase, allowed: dict[int, str] | None) -> _Che
 
 
 def _write_labels(layout: Layout, checked: Sequence[_Checked], target: Path) -> dict[str, Path]:
-    """The label file of each case: its own, or the one written beside the datalist."""
+    """The label file of each case: its own, or the one written beside the datalist.
+
+    RTSTRUCT and DICOM SEG are written too: they are no label map without their image.
+    """
+    from medseg.intake.files import is_dicom
+
     rewrite = layout.rewrite(frozenset().union(*(c.values for c in checked)))
-    if rewrite is None:
-        return {c.raw.id: c.raw.masks[0] for c in checked}
     folder = target.with_name(f"{target.stem}_labels")
-    return {c.raw.id: write_label(rewrite(layout.read(c.raw)), folder, c.raw.id) for c in checked}
+
+    def file_of(raw: RawCase) -> Path:
+        if rewrite is None and not is_dicom(raw.masks[0]):
+            return raw.masks[0]
+        label = layout.read(raw)
+        return write_label(label if rewrite is None else rewrite(label), folder, raw.id)
+
+    return {c.raw.id: file_of(c.raw) for c in checked}
 
 
 def _item(case: _Checked, patient: str, label: Path, target: Path) -> dict[str, Any]:

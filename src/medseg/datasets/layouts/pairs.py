@@ -1,5 +1,6 @@
 """Folders of images and of masks with the same names: `images/` and `masks/` or `labels/`, pictures or volumes.
 
+A mask may be an RTSTRUCT or a DICOM SEG of its image; `names.yaml` beside the masks then says which ROI is which label.
 Names are matched without their suffix; `_mask`, `_label`, `_labels`, `_seg` at the end of a mask's name and nnU-Net's
 `_0000` at the end of an image's name do not count.
 """
@@ -18,6 +19,7 @@ _IMAGE_FOLDERS = ("images", "imagesTr")
 _MASK_FOLDERS = ("masks", "labels", "labelsTr")
 _IMAGE_ENDINGS = ("_0000",)
 _MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg")
+NAMES_FILE = "names.yaml"
 _LOSSY = (".jpg", ".jpeg")
 
 
@@ -46,7 +48,8 @@ def read(case: RawCase) -> Image:
     """The label map as it is stored; a JPEG mask with more than two values is refused, for its edges are blurred."""
     from medseg.intake import read_label
 
-    label = read_label(case.masks[0])
+    names = case.masks[0].parent / NAMES_FILE
+    label = read_label(case.masks[0], reference=case.image, names=names if names.is_file() else None)
     if case.masks[0].suffix.lower() in _LOSSY and np.unique(label.array).size > 2:
         raise LabelError(
             f"case {case.id}: mask {case.masks[0]} was blurred by JPEG",

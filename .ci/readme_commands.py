@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-STAGES = ("test", "demo", "own-data")
+STAGES = ("test", "demo", "own-data", "pacs")
 _BLOCK = re.compile(r"(?:<!-- ci: (?P<stage>\S+) -->\n)?```bash\n(?P<commands>.*?)```", re.DOTALL)
 
 

@@ -8,9 +8,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from monai.transforms import CastToTyped
 from PIL import Image as Pillow
 from scipy.special import entr
 
-from medseg.errors import BundleError, RunError
+from medseg.errors import BundleError, ImageError, OutputError, RunError
 from medseg.inference import ReadCase, Segmentation, Segmenter, SlidingWindow
 from medseg.intake import LoadCased
 from medseg.outputs import Report
@@ -133,6 +134,26 @@ def run(tmp_path: Path, weights: Path) -> Run:
     return go
 
 
+Disk = Callable[[str], None]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """Mount, with the options given, a file system of its own at `out`; skips where that is not allowed."""
+    (tmp_path / "out").mkdir()
+    mounted = []
+
+    def mount(options: str) -> None:
+        words = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(tmp_path / "out")]
+        if shutil.which("mount") is None or subprocess.run(words, capture_output=True, check=False).returncode != 0:
+            pytest.skip("no file system can be mounted here")
+        mounted.append(options)
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", str(tmp_path / "out")], capture_output=True, check=True)
+
+
 def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -186,9 +207,13 @@ def test_the_next_case_is_read_while_the_network_has_the_first(run: Run, items: 
 
 
 def test_the_last_case_is_postprocessed_while_the_network_has_the_next(run: Run, items: list[Item]) -> None:
-    together, segmenter = threading.Barrier(2, timeout=10), Watched()
+    together, first_is_ahead, segmenter = threading.Barrier(2, timeout=10), threading.Event(), Watched()
 
     def during(stage: str, source: Path) -> None:
+        if (stage, source.name[:6]) == ("segment", "case_0"):
+            first_is_ahead.set()
+        if (stage, source.name[:6]) == ("read", "case_1"):
+            assert first_is_ahead.wait(10)
         if (stage, source.name[:6]) in (("finish", "case_0"), ("segment", "case_1")):
             together.wait()
 
@@ -319,25 +344,27 @@ def test_a_signal_ends_the_run_within_5_s_with_whole_files(
     assert len(masks(tmp_path / "out")) == 6
 
 
-def full_disk(at: str) -> Callable[[Path, Path], Path]:
-    """`Path.replace` on a disk that fills up when the file called `at` is to be put in its place."""
+def failing_at(name: str, number: int) -> Callable[[Path, Path], Path]:
+    """`Path.replace` that fails when the file of that name is to be put in its place."""
     replace = Path.replace
 
     def failing(self: Path, target: Path) -> Path:
-        if target.name == at:
-            raise OSError(errno.ENOSPC, "No space left on device")
+        if target.name == name:
+            raise OSError(number, os.strerror(number))
         return replace(self, target)
 
     return failing
 
 
-def test_a_full_disk_ends_the_run_with_a_clear_reason(
-    run: Run, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+def test_a_disk_that_takes_no_more_ends_the_run_with_a_clear_reason(
+    run: Run, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", full_disk("case_2.nii.gz"))
-        with pytest.raises(RunError, match=r"nothing more can be written to .*out; got case case_2: .*No space left"):
+        patch.setattr(Path, "replace", failing_at("case_2.nii.gz", number))
+        with pytest.raises(RunError, match=r"nothing more can be written to .*; got case case_2: ") as stopped:
             run(items, jobs=1)
+    assert os.strerror(number) in str(stopped.value)
     report = read(tmp_path / "out" / "report.json")
     assert [(case["id"], case["status"]) for case in report["cases"]] == [
         ("case_0", "done"),
@@ -349,6 +376,27 @@ def test_a_full_disk_ends_the_run_with_a_clear_reason(
     assert len(masks(tmp_path / "out")) == 6
 
 
+def test_an_image_that_may_not_be_read_is_no_full_disk(run: Run, items: list[Item]) -> None:
+    segmenter = Watched()
+
+    def during(stage: str, source: Path) -> None:
+        if (stage, source.name) == ("read", "case_2.nii.gz"):
+            raise ImageError(f"{source}: cannot be read") from PermissionError(errno.EACCES, "Permission denied")
+
+    segmenter.during = during
+    report = run(items, segmenter)
+    assert [case.id for case in report.failed] == ["case_2"]
+    assert len(report.cases) == 6
+
+
+def test_a_read_only_folder_is_refused_before_any_work(run: Run, items: list[Item], tmp_path: Path, disk: Disk) -> None:
+    disk("size=1m,ro")
+    segmenter = Watched()
+    with pytest.raises(OutputError, match="cannot be written to; got Read-only file system"):
+        run(items, segmenter)
+    assert segmenter.batches == []
+
+
 def test_an_error_of_one_file_only_fails_its_case(run: Run, items: list[Item], tmp_path: Path) -> None:
     (tmp_path / "out" / "case_2.nii.gz").mkdir(parents=True)  # nothing can take the place of a folder
     report = run(items)
@@ -357,27 +405,18 @@ def test_an_error_of_one_file_only_fails_its_case(run: Run, items: list[Item], t
     assert len([case for case in report.cases if case.status == "done"]) == 5
 
 
-@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root to mount a small disk")
-def test_a_disk_that_is_really_full(run: Run, items: list[Item], tmp_path: Path) -> None:
-    import subprocess
-
-    (tmp_path / "out").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path / "out")]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no file system can be mounted here")
-    try:
-        (tmp_path / "out" / "filler").write_bytes(b"x" * 40_000)
-        with pytest.raises(RunError, match="No space left on device"):
-            run(items)
-        assert hidden(tmp_path / "out") == []
-        for name, content in masks(tmp_path / "out").items():
-            (tmp_path / name).write_bytes(content)
-            nibabel.load(tmp_path / name).get_fdata()
-        (tmp_path / "out" / "filler").unlink()
-        subprocess.run([*mount[:3], "-o", "remount,size=4m", *mount[5:]], capture_output=True, check=True)
-        assert run(items, resume=True).exit_code == 0
-    finally:
-        subprocess.run(["umount", str(tmp_path / "out")], capture_output=True, check=True)
+def test_a_disk_that_is_really_full(run: Run, items: list[Item], tmp_path: Path, disk: Disk) -> None:
+    disk("size=64k")
+    (tmp_path / "out" / "filler").write_bytes(b"x" * 40_000)
+    with pytest.raises(RunError, match="No space left on device"):
+        run(items)
+    assert hidden(tmp_path / "out") == []
+    for name, content in masks(tmp_path / "out").items():
+        (tmp_path / name).write_bytes(content)
+        assert nibabel.load(tmp_path / name).get_fdata().shape == (6, 5, 4)
+    (tmp_path / "out" / "filler").unlink()
+    disk("remount,size=4m")
+    assert run(items, resume=True).exit_code == 0
 
 
 def test_what_was_killed_before_leaves_nothing_behind(run: Run, items: list[Item], tmp_path: Path) -> None:

@@ -73,8 +73,13 @@ def test_with_two_in_flight_the_next_is_read_while_the_network_works() -> None:
 
 def test_with_three_in_flight_all_three_stages_work_at_once() -> None:
     together = threading.Barrier(3, timeout=LONG_S)
+    ahead = {0: threading.Event(), 1: threading.Event()}
 
     def during(stage: str, unit: int) -> None:
+        if stage == "network" and unit in ahead:
+            ahead[unit].set()
+        if stage == "read" and unit > 0:  # readers may overtake each other: here they must not
+            assert ahead[unit - 1].wait(LONG_S)
         if (stage, unit) in (("read", 2), ("network", 1), ("write", 0)):
             together.wait()
 

@@ -6,7 +6,7 @@ from medseg.outputs.algorithm import Algorithm
 from medseg.outputs.folders import check_file_name, prepare_output_folder
 from medseg.outputs.formats import FORMATS, Meaning, check_formats, known_formats, write_formats
 from medseg.outputs.masks import write_mask
-from medseg.outputs.predictions import write_prediction
+from medseg.outputs.predictions import save_picture, write_prediction
 from medseg.outputs.probabilities import ProbabilityFiles
 from medseg.outputs.report import CaseReport, Report, write_report
 
@@ -21,6 +21,7 @@ __all__ = [
     "check_formats",
     "known_formats",
     "prepare_output_folder",
+    "save_picture",
     "write_formats",
     "write_mask",
     "write_prediction",

@@ -22,6 +22,7 @@ from medseg.evaluation import (
 )
 from medseg.files import atomic_write
 from medseg.intake import check_pair, read_label
+from medseg.outputs import save_picture
 from medseg.pictures import comparison
 from medseg.workflows.cases import PredictCases
 from medseg.workflows.fingerprints import input_sha256
@@ -93,7 +94,7 @@ class EvaluateCases(PredictCases):
         picture = self.folder / f"{work.id}_comparison.png"
         with atomic_write(picture) as temporary:
             panel = comparison(result.image, truth, result.labels, label_names=self.names)
-            panel.save(temporary, format="PNG")
+            save_picture(panel, temporary)
         return {**super().write_more(work), "comparison": picture.name}
 
     def manifest(self, work: CaseWork) -> dict[str, object]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medseg.case import Image
-from medseg.errors import user_error
+from medseg.errors import OutputError, user_error
 from medseg.inference import ReadCase, Segmentation
 from medseg.inference.memory import is_out_of_memory
 from medseg.outputs import CaseReport
@@ -101,7 +101,8 @@ class CaseWork:
     def fail(self, error: Exception) -> None:
         """End the case with a reason."""
         known = user_error(error)
-        self.no_room = _errno(error) in _NO_ROOM
+        number = _errno(error)
+        self.no_room = number in _NO_ROOM or (number == errno.EACCES and isinstance(known, OutputError))
         self.reason = str(known) if known is not None else _plain(error)
         # With the traceback where it may be a bug of ours.
         logger.error("case %s failed: %s", self.id, self.reason, exc_info=error if known is None else None)

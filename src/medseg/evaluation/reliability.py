@@ -100,15 +100,16 @@ class ReliabilityCounter:
         """Count the voxels `where`, whose logits are ``(C, x, y[, z])``."""
         import torch
 
-        best, given = logits.float().max(0)
-        confidence = (best - logits.float().logsumexp(0)).exp_()
-        place = (given * BINS + (confidence * BINS).ceil_().long().sub_(1).clamp_(0, BINS - 1)).flatten().cpu()
-        truth = torch.from_numpy(np.ascontiguousarray(self.truth[where]).astype(np.int64))
-        right = (truth.flatten() == given.flatten().cpu()).double()
-        size = self._classes * BINS
-        self._voxels += torch.bincount(place, minlength=size).numpy()
-        self._correct += torch.bincount(place, right, minlength=size).numpy().astype(np.int64)
-        self._confidence += torch.bincount(place, confidence.flatten().cpu().double(), minlength=size).numpy()
+        given, confidence = (array.flatten().cpu() for array in _given(logits.float()))
+        truth = torch.from_numpy(self.truth[where].astype(np.int32, order="C")).flatten()
+        bins = (confidence * BINS).ceil_().clamp_(1, BINS).to(torch.int32).sub_(1)
+        right = (truth == given).to(torch.int32)
+        cells = self._classes * BINS
+        place = given.mul(BINS).add_(bins)
+        counts = torch.bincount(place.add(right, alpha=cells), minlength=2 * cells).numpy()
+        self._voxels += counts[:cells] + counts[cells:]
+        self._correct += counts[cells:]
+        self._confidence += torch.bincount(place, confidence.double(), minlength=cells).numpy()  # float stops at 2^24
 
     def finish(self) -> None:
         """All blocks have come."""
@@ -121,6 +122,23 @@ class ReliabilityCounter:
         """What was counted so far."""
         shape = (self._classes, BINS)
         return Reliability(self._voxels.reshape(shape), self._correct.reshape(shape), self._confidence.reshape(shape))
+
+
+def _given(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The class of the largest of the logits ``(C, ...)``, int32, and its softmax probability.
+
+    Class by class: several times as fast on a CPU as along a strided axis.
+    """
+    import torch
+
+    best, given = logits[0], torch.zeros(logits.shape[1:], dtype=torch.int32, device=logits.device)
+    for value in range(1, len(logits)):
+        given.masked_fill_(logits[value] > best, value)
+        best = torch.maximum(best, logits[value])
+    total = torch.zeros_like(best)
+    for one in logits:
+        total += (one - best).exp_()
+    return given, total.reciprocal_()
 
 
 def calibration_summary(counts: Reliability, names: Mapping[int, str], *, cases: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +47,23 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"MEDSEG_DICOMWEB_{name}", raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Undo what the command line does to the process's logging."""
+    loggers = [logging.getLogger(name) for name in (None, "medseg", "pynetdicom")]
+    handlers, levels = loggers[0].handlers[:], [logger.level for logger in loggers]
+    yield
+    loggers[0].handlers[:] = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine pynetdicom's own reactor may take an answer that its sender waits for: the sender tries again.
+
+    Association._run_reactor reads messages between `wait` and the moment at which send_c_store takes it for paused.
+    """
+    monkeypatch.setattr("medseg.dicom.dimse.ANSWER_S", 5.0)

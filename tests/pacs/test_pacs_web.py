@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import shutil
+import signal
 import subprocess
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -186,12 +189,36 @@ def test_an_unknown_study_and_series_are_told(fake: FakePacs, series: list[Path]
         pull(f"{_address(fake, series)}/series/1.2.3", output_dir=tmp_path / "out", retries=QUICK)
 
 
-def test_a_folder_that_is_there_is_kept(fake: FakePacs, series: list[Path], tmp_path: Path):
-    _pull(fake, series, tmp_path / "out")
+def test_a_series_that_is_there_is_not_retrieved_again(fake: FakePacs, series: list[Path], tmp_path: Path):
+    first = _pull(fake, series, tmp_path / "out")
     asked = fake.times("wado")
-    with pytest.raises(OutputError, match="is there already"):
-        _pull(fake, series, tmp_path / "out")
+    assert _pull(fake, series, tmp_path / "out") == first
     assert fake.times("wado") == asked
+    first[0].unlink()
+    with pytest.raises(OutputError, match="is there already, with other files than the series"):
+        _pull(fake, series, tmp_path / "out")
+
+
+def test_sigterm_leaves_no_patient_behind(
+    fake: FakePacs, series: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    seen: list[bool] = []
+
+    def terminate(handler: object) -> None:
+        seen.append(any((tmp_path / "temporary").iterdir()))
+        os.kill(os.getpid(), signal.SIGTERM)
+        nothing(handler)
+
+    fake.faults["wado"] = [terminate]
+    with pytest.raises(SystemExit) as left, local_input(_address(fake, series), retries=QUICK):
+        pytest.fail("went on after SIGTERM")
+    assert left.value.code == 128 + signal.SIGTERM
+    assert seen == [True]
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_nobody_there_is_told(tmp_path: Path):
@@ -295,6 +322,24 @@ def test_a_damaged_file_is_not_sent(tmp_path: Path):
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\0")
     with pytest.raises(ImageError, match=r"a\.dcm: not a DICOM file that can be sent"):
         push(tmp_path, address="dicomweb://127.0.0.1:1")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_told(series: list[Path]):
+    series[0].chmod(0)
+    with pytest.raises(PacsError, match="cannot be read; got Permission denied"):
+        push(series[0].parent, address="dicomweb://127.0.0.1:1")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_uids_with_leading_zeros_are_let_pass(series: list[Path], tmp_path: Path):
+    ds = pydicom.dcmread(series[0])
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = "1.02.3", "1.02.4"
+    ds.save_as(tmp_path / "odd.dcm")
+    with fake_pacs.serving() as fake:
+        push(tmp_path / "odd.dcm", address=fake.address, retries=QUICK)
+        (folder,) = pull(f"{fake.address}/studies/1.02.3", output_dir=tmp_path / "out", retries=QUICK)
+    assert len(list(folder.iterdir())) == 1
 
 
 def test_addresses_fit_what_is_asked(tmp_path: Path, series: list[Path]):

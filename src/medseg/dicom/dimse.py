@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from typing import Any
 
 from medseg.dicom.extra import pacs_extra
 from medseg.dicom.retries import Retries
-from medseg.errors import ImageError, PacsError
+from medseg.dicom.source import quiet_pydicom
+from medseg.errors import ImageError, MedsegError, PacsError
 
 with pacs_extra():
     from pydicom import dcmread
@@ -128,10 +130,21 @@ def send(files: Sequence[Path], *, peer: Peer, retries: Retries | None = None) -
 
 
 def _kind(path: Path) -> _File:
-    try:
+    with _sendable(path):
         ds = dcmread(path, stop_before_pixels=True)
+        _ = ds.SOPInstanceUID
         return _File(path, str(ds.SOPClassUID), str(ds.file_meta.TransferSyntaxUID))
-    except (OSError, ValueError, LookupError, AttributeError, EOFError, InvalidDicomError) as error:
+
+
+@contextmanager
+def _sendable(path: Path) -> Iterator[None]:
+    """What damaged files make pydicom and pynetdicom raise, as ImageError."""
+    try:
+        with quiet_pydicom():
+            yield
+    except (OSError, ValueError, LookupError, AttributeError, EOFError, struct.error, InvalidDicomError) as error:
+        if isinstance(error, MedsegError):
+            raise
         raise ImageError(f"{path}: not a DICOM file that can be sent", got=type(error).__name__) from error
 
 
@@ -205,7 +218,11 @@ def _store(association: Any, file: _File, peer: Peer) -> bool:
             got=f"SOP class {file.sop_class} in transfer syntax {file.syntax}",
             next_step="send it uncompressed, or allow its kind there",
         )
-    status = association.send_c_store(file.path).get("Status")
+    try:
+        with _sendable(file.path):
+            status = association.send_c_store(file.path).get("Status")
+    except RuntimeError:  # the association ended before it could be used
+        return False
     if status is None:
         return False
     if status and not 0xB000 <= status <= 0xBFFF:  # warnings: it is stored all the same

@@ -157,7 +157,8 @@ def _put_in_place(came: Path, folder: Path) -> ReceivedSeries:
 def _uids(encoded: bytes) -> tuple[str, str]:
     tags = ["SeriesInstanceUID", "SOPInstanceUID"]
     ds = dcmread(BytesIO(encoded), stop_before_pixels=True, specific_tags=tags)
-    return str(ds.SeriesInstanceUID), str(ds.SOPInstanceUID)
+    series, instance = (ds.get_item(tag).value for tag in tags)  # as sent: pydicom would log what is wrong with them
+    return series.decode("ascii").rstrip("\0 "), instance.decode("ascii").rstrip("\0 ")
 
 
 @contextmanager

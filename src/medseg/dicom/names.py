@@ -37,7 +37,7 @@ def files_to_send(path: Path) -> tuple[Path, ...]:
     Raises
     ------
     PacsError
-        There is none.
+        There is none, or one that cannot be read.
     """
     if not path.exists():
         raise PacsError(f"{path}: no such file or folder")
@@ -57,5 +57,8 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _has_preamble(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            return file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
+    except OSError as error:
+        raise PacsError(f"{path} cannot be read", got=error.strerror) from error

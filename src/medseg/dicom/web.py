@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 from medseg.dicom.extra import pacs_extra
 from medseg.dicom.names import instance_name, is_uid
 from medseg.dicom.retries import Retries
+from medseg.dicom.source import quiet_pydicom
 from medseg.dicom.web_address import WebAddress
 from medseg.dicom.web_session import CONNECT_S, READ_S, open_session, with_retries
 from medseg.errors import ImageError, MedsegError, OutputError, PacsError
@@ -93,7 +94,12 @@ class WebPacs:
         self.service = address.service
         self._retries = retries if retries is not None else Retries()
         session = open_session(address, environment)
-        self._client = DICOMwebClient(address.url, session=session, timeout=(CONNECT_S, READ_S))
+        self._client = DICOMwebClient(
+            address.url,
+            session=session,
+            timeout=(CONNECT_S, READ_S),
+            permissive_uid=True,  # leading zeros are wrong, and met: the address has been checked for all that matters
+        )
         self._client.set_http_retry_params(retry=False)  # ours also cover broken connections and half answers
 
     def find_series(self, study: str) -> tuple[RemoteSeries, ...]:
@@ -256,8 +262,8 @@ class WebPacs:
     def _expecting_dicom(self, doing: str) -> Iterator[None]:
         """What the client throws at answers of another kind (a login page) as PacsError."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of odd headers, and of answers with one part only
+            with quiet_pydicom(), warnings.catch_warnings():  # what they warn of may be the patient's
+                warnings.simplefilter("ignore")
                 yield
         except _NOT_DICOM as error:
             no_json = isinstance(error, requests.exceptions.JSONDecodeError)
@@ -272,8 +278,9 @@ class WebPacs:
 
 def _read(path: Path) -> Any:
     try:
-        ds = dcmread(path)
-        _ = ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID
+        with quiet_pydicom():
+            ds = dcmread(path)
+            _ = ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPInstanceUID
     except (*_NOT_DICOM, OSError) as error:
         raise ImageError(f"{path}: not a DICOM file that can be sent", got=type(error).__name__) from error
     return ds

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from medseg.dicom.names import files_to_send, series_name
+from medseg.dicom.names import files_to_send, instance_name, series_name
 from medseg.dicom.retries import Retries
 from medseg.dicom.web_address import FORM, WebAddress, is_web_address
 from medseg.errors import OutputError, PacsError, RunError
 from medseg.files import atomic_folder
 from medseg.outputs import Report, prepare_output_folder
+from medseg.workflows.stopping import TERMINATED
 
 if TYPE_CHECKING:
     from medseg.dicom.dimse_receive import ReceivedSeries
@@ -40,7 +43,8 @@ def pull(address: str, *, output_dir: str | os.PathLike[str], retries: Retries |
     address
         dicomweb://HOST[:PORT][/prefix]/studies/UID[/series/UID]; dicomwebs:// for TLS.
     output_dir
-        One folder a series goes here, named after a hash of its UID; each is whole or absent.
+        One folder a series goes here, named after a hash of its UID; each is whole or absent. Those that are there
+        with all their instances are not retrieved again.
     retries
         How often the server is asked before giving up.
 
@@ -54,20 +58,48 @@ def pull(address: str, *, output_dir: str | os.PathLike[str], retries: Retries |
     PacsError
         The server fails, has no such series, or gives only a part of one.
     OutputError
-        A folder that is there already, or cannot be written.
+        A folder that is there already with other files, or cannot be written.
     """
     place, folder = _study_address(address), Path(output_dir)
     pacs = _connect(place, retries)
     found = _wanted(pacs.find_series(place.study or ""), place)
     prepare_output_folder(folder)
-    targets = [folder / series_name(series.uid) for series in found]
-    for target in targets:
-        if target.exists():
-            raise OutputError(f"{target} is there already", next_step="remove it, or give another folder")
-    for series, target in zip(found, targets, strict=True):
-        with atomic_folder(target) as building:
-            pacs.retrieve(series, building)
+    targets = {folder / series_name(series.uid): series for series in found}
+    there = {target for target, series in targets.items() if _is_there(target, series, pacs)}
+    with _ended_cleanly():
+        for target in targets.keys() - there:
+            with atomic_folder(target) as building:
+                pacs.retrieve(targets[target], building)
     return tuple(targets)
+
+
+def _is_there(target: Path, series: RemoteSeries, pacs: WebPacs) -> bool:
+    """Whether an earlier run has retrieved the series; refused where the folder holds anything else."""
+    if not target.exists():
+        return False
+    expected = {instance_name(uid) for uid in pacs.find_instances(series.study, series.uid)}
+    if {path.name for path in target.iterdir()} != expected:
+        step = "remove it, or give another folder"
+        raise OutputError(f"{target} is there already, with other files than the series", next_step=step)
+    logger.info("%s is there already, with all %d instances", target, len(expected))
+    return True
+
+
+@contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """SIGTERM unwinds too, so that no half series stays behind; without effect outside the main thread."""
+
+    def leave(*_: object) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def push(path: str | os.PathLike[str], *, address: str, retries: Retries | None = None) -> int:
@@ -131,7 +163,7 @@ def local_input(
     pacs = _connect(place, retries)
     wanted = None if series is None else str(series)
     chosen = _only(_wanted(pacs.find_series(place.study or ""), place), place, wanted)
-    with tempfile.TemporaryDirectory(prefix="medseg-") as temporary:
+    with _ended_cleanly(), tempfile.TemporaryDirectory(prefix="medseg-") as temporary:
         folder = Path(temporary, series_name(chosen.uid))
         folder.mkdir()
         pacs.retrieve(chosen, folder)

@@ -191,13 +191,13 @@ def start(folder: Path, http_port: int, dicom_port: int, back_port: int = 104) -
 
 
 def loopback_up() -> None:
-    """A new namespace's loopback is down: set IFF_UP (netdevice(7)); without a namespace it is up already."""
-    set_flags, up = 0x8914, 1
+    """Set IFF_UP on the loopback of a new namespace (netdevice(7)); without a namespace it is up already."""
+    get_flags, set_flags, up = 0x8913, 0x8914, 1
     with socket.socket() as any_socket:
-        try:
-            fcntl.ioctl(any_socket, set_flags, struct.pack("16sh14x", b"lo", up))
-        except PermissionError:
-            sys.stderr.write("no network namespace: Orthanc listens on all interfaces\n")
+        answer = fcntl.ioctl(any_socket, get_flags, struct.pack("16sh14x", b"lo", 0))
+        flags = struct.unpack("16sh14x", answer)[1]
+        if not flags & up:
+            fcntl.ioctl(any_socket, set_flags, struct.pack("16sh14x", b"lo", flags | up))
 
 
 def _accept(listener: socket.socket, target: tuple[str, int] | str) -> None:

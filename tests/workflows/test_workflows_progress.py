@@ -81,6 +81,25 @@ def test_a_terminal_gets_one_bar_and_no_lines(
     assert "failed=1" in last
 
 
+def test_an_error_stands_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    ours = logging.getLogger("medseg.workflows.progress")
+    handler = logging.StreamHandler(terminal)
+    ours.addHandler(handler)
+    monkeypatch.setattr(ours, "level", logging.INFO)
+    try:
+        progress = CaseProgress(2)
+        progress.count(failed=False, skipped=False)
+        progress.complain("case b failed: truncated")
+        progress.count(failed=True, skipped=False)
+        progress.close()
+    finally:
+        ours.removeHandler(handler)
+    lines = [line.rpartition("\r")[2] for line in terminal.getvalue().split("\n")]
+    assert lines[0] == "case b failed: truncated"
+
+
 def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -44,6 +44,11 @@ class CaseProgress:
             self._said = self._clock()
             logger.info("%s", self.line())
 
+    def complain(self, text: str) -> None:
+        """Log an error between two states of the bar."""
+        with self._bar.external_write_mode(file=sys.stderr):
+            logger.error("%s", text)
+
     def line(self) -> str:
         """Such as "12 of 20 cases done, 1 failed; 0.8 cases/s, 9 s left"."""
         text = f"{self.done} of {self.total} cases done, {self.failed} failed"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import logging
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +14,6 @@ from medseg.errors import OutputError, user_error
 from medseg.inference import ReadCase, Segmentation
 from medseg.inference.memory import is_out_of_memory
 from medseg.outputs import CaseReport
-
-logger = logging.getLogger(__name__)
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -40,6 +38,8 @@ class CaseWork:
         For the report: see `CaseReport`.
     no_room
         It failed because nothing more can be written.
+    trace
+        Traceback of a failure that may be a bug of ours.
     """
 
     index: int
@@ -55,6 +55,7 @@ class CaseWork:
     notes: tuple[str, ...] = ()
     reason: str | None = None
     no_room: bool = False
+    trace: str = ""
     resumed: bool = False
     _clock: dict[str, float] = field(default_factory=dict)
 
@@ -104,8 +105,8 @@ class CaseWork:
         number = _errno(error)
         self.no_room = number in _NO_ROOM or (number == errno.EACCES and isinstance(known, OutputError))
         self.reason = str(known) if known is not None else _plain(error)
-        # With the traceback where it may be a bug of ours.
-        logger.error("case %s failed: %s", self.id, self.reason, exc_info=error if known is None else None)
+        # As text: a traceback that is kept would keep the voxels that its frames hold.
+        self.trace = "" if known is not None else "".join(traceback.format_exception(error))
         self.release()
 
     def release(self) -> None:

@@ -181,6 +181,15 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "other_spacing": ({"spacing": 0.9}, GeometryError, "another grid"),
     "outside": ({"first": (1, 0)}, GeometryError, r"reaches outside .* voxels \[1, 0, 2\] to \[4, 2, 2\]"),
     "turned_by_45_degrees": ({"turn": (0.8, 0.6, 0, -0.6, 0.8, 0)}, GeometryError, "another grid"),
+    "no_such_kind": ({"SegmentationType": "SURFACE"}, LabelError, "unknown kind of segmentation; got 'SURFACE'"),
+    "no_segments": ({"SegmentSequence": []}, LabelError, "holds no segments"),
+    "frames_without_a_place": ({"PerFrameFunctionalGroupsSequence": []}, GeometryError, "frames without a place"),
+    "frames_of_no_segment": ({"PerFrameFunctionalGroupsSequence": [Dataset()]}, LabelError, "which segment it shows"),
+    "more_than_the_image_holds": (
+        {"NumberOfFrames": 500, "Rows": 512, "Columns": 512},
+        GeometryError,
+        "does not fit into .* got 500 frames of 512 x 512 pixels",
+    ),
     "no_segment_of_the_name": ({"names": {"rib": 1}}, LabelError, "got 'lung', 'heart'"),
 }
 
@@ -193,6 +202,16 @@ def test_a_seg_of_another_image_is_refused(name: str, make_seg: MakeSeg, series:
     with pytest.raises(kind, match=message) as caught:
         read_label(make_seg("BINARY", [(1, 2.0, FULL)], **changes), reference=series, names=names)
     assert SECRET not in str(caught.value)
+
+
+UNDESCRIBED = {"binary": ("BINARY", [(1, 2.0, FULL), (7, 2.0, FULL)]), "label_map": ("LABELMAP", [(0, 2.0, 7 * FULL)])}
+
+
+@pytest.mark.parametrize("name", UNDESCRIBED)
+def test_a_segment_that_is_not_described_is_refused(name: str, make_seg: MakeSeg, series: Path) -> None:
+    kind, frames = UNDESCRIBED[name]
+    with pytest.raises(LabelError, match="does not describe; got 7; expected some of 1, 2"):
+        read_label(make_seg(kind, frames), reference=series)
 
 
 def test_between_two_slices_is_refused(make_seg: MakeSeg, series: Path) -> None:

@@ -261,6 +261,40 @@ def test_points_and_lines_are_no_regions(make_rt: MakeRt, series: Path) -> None:
         read_label(path, reference=series)
 
 
+CHANGED_CONTOUR: dict[str, tuple[dict[str, Any], str]] = {
+    "line": ({"ContourGeometricType": "OPEN_PLANAR"}, "kind OPEN_PLANAR, 4 points of 4"),
+    "no_kind": ({"ContourGeometricType": ""}, "kind missing"),
+    "points_missing": ({"NumberOfContourPoints": 5}, "kind CLOSED_PLANAR, 4 points of 5"),
+    "no_points": ({"ContourData": None, "NumberOfContourPoints": 4}, "0 points of 4"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED_CONTOUR)
+def test_a_contour_that_bounds_no_region_is_refused(name: str, make_rt: MakeRt, series: Path) -> None:
+    changes, message = CHANGED_CONTOUR[name]
+    path = make_rt({"GTV": [(1, square(1, 5)), (2, square(1, 5))]})
+    data = pydicom.dcmread(path)
+    for keyword, value in changes.items():
+        setattr(data.ROIContourSequence[0].ContourSequence[1], keyword, value)
+    data.save_as(path)
+    with pytest.raises(LabelError, match=message):
+        read_label(path, reference=series)
+
+
+def test_contours_of_an_roi_that_is_not_named_are_refused(make_rt: MakeRt, series: Path) -> None:
+    path = make_rt({"A": [(1, square(1, 2))], "B": [(1, square(4, 5))]})
+    data = pydicom.dcmread(path)
+    data.ROIContourSequence[1].ReferencedROINumber = 9
+    data.save_as(path)
+    with pytest.raises(LabelError, match="ROI numbers 9; expected some of 1, 2"):
+        read_label(path, reference=series)
+
+
+def test_an_roi_that_nobody_drew_is_left_out(make_rt: MakeRt, series: Path) -> None:
+    mask = read_label(make_rt({"A": [], "B": [(1, square(4, 5))]}), reference=series)
+    assert set(np.unique(mask.array)) == {0, 2}
+
+
 def test_a_slice_that_the_series_lacks_is_refused(make_rt: MakeRt, series: Path) -> None:
     path = make_rt({"GTV": [(1, square(1, 2)), (4, square(1, 2))]}, refer=True)
     assert read_label(path, reference=series).array.any()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from medseg.case import Affine, Array, Image
-from medseg.errors import GeometryError
+from medseg.errors import GeometryError, LabelError
 from medseg.geometry import affine_from_lps
-from medseg.intake.dicom_header import dicom_errors
+from medseg.intake.dicom_header import dicom_errors, read_header
+from medseg.intake.dicom_pixels import stored_pixels
 from medseg.intake.dicom_reference import References, check_references
 from medseg.intake.label_names import Names, Painter, values_of
 
 ON_GRID = 0.1
 """How far, in voxels, a pixel of a frame may lie from a voxel of the image."""
+_KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 HALF = 0.5
 """A fractional segment holds the voxels with at least this part of its highest value."""
 
@@ -64,16 +67,25 @@ def read_dicom_seg(path: Path, *, reference: Image, names: Names | None) -> Imag
         kind = str(file.get("SegmentationType", ""))
         segments = [(int(s.SegmentNumber), str(s.get("SegmentLabel", ""))) for s in file.SegmentSequence]
         references = _references(file)
+    if kind not in _KINDS:
+        raise LabelError(
+            f"{path}: unknown kind of segmentation", got=repr(kind), expected=f"one of {', '.join(_KINDS)}"
+        )
     values = values_of([s for s in segments if s[0] > 0], names, what="segments", path=path)
     check_references(path, references, reference)
-    with dicom_errors(path):
-        frames = _frames(file)
+    frames = _frames(path, len(segments), reference)
     shape = reference.array.shape[1:]
     painter = Painter(shape, highest=max(values.values()), may_overlap=names is not None, path=path)
+    with dicom_errors(path):
+        places = _places(file, kind, len(frames), path, placed=reference.array.ndim == 4)
+        least = HALF * float(file.get("MaximumFractionalValue") or 1) if kind == "FRACTIONAL" else 1.0
+    _refuse_strays(frames, [segment for segment, _ in places], {number for number, _ in segments} | {0}, path)
     for number, value in values.items():
-        for pixels, frame in _of_segment(file, frames, kind, number, path):
-            region, where = _place(pixels, frame, file, reference, path)
-            painter.paint(region, value, where=where)
+        for stored, (segment, affine) in zip(frames, places, strict=True):
+            if segment in (number, None):
+                inside = stored == number if segment is None else stored >= least
+                region, where = _place(inside.T, affine, reference, path)
+                painter.paint(region, value, where=where)
     return Image(painter.labels, reference.affine, path, None, reference.spacing_known)
 
 
@@ -86,34 +98,53 @@ def _references(file: Any) -> References:
     return References({frame} - {""}, series, instances)
 
 
-def _frames(file: Any) -> Array:
-    """Stored values ``(frames, rows, columns)``."""
-    from pydicom.pixels.decoders import gdcm as plugin
-
-    syntax = file.file_meta.TransferSyntaxUID
-    file.pixel_array_options(decoding_plugin="gdcm" if plugin.is_available(syntax) else "")
-    pixels = np.asarray(file.pixel_array)
+def _frames(path: Path, segments: int, reference: Image) -> Array:
+    """Stored values ``(frames, rows, columns)``; refused where there are more than the image has room for."""
+    header = read_header(path)
+    with dicom_errors(path):
+        count, rows, columns = (int(header.tags.get(name) or 1) for name in ("NumberOfFrames", "Rows", "Columns"))
+    room = (segments + 1) * int(np.prod(reference.array.shape[1:]))
+    if count * rows * columns > room:
+        raise GeometryError(
+            f"{path}: does not fit into {reference.source}",
+            got=f"{count} frames of {columns} x {rows} pixels",
+            expected=f"at most {room} pixels for {segments} segments",
+            next_step="give the series that it was drawn on",
+        )
+    pixels = stored_pixels(header)
     return pixels[None] if pixels.ndim == 2 else pixels
 
 
-def _of_segment(file: Any, frames: Array, kind: str, number: int, path: Path) -> Iterator[tuple[Array, Any]]:
-    """(pixels ``(columns, rows)`` of the segment, functional groups) of each frame that holds it."""
+def _places(file: Any, kind: str, count: int, path: Path, *, placed: bool) -> list[tuple[int | None, Affine | None]]:
+    """Of each frame the number of its segment (None in a label map) and, where it is `placed`, its affine."""
     groups = list(file.get("PerFrameFunctionalGroupsSequence") or [])
-    if len(groups) != len(frames):
-        raise GeometryError(f"{path}: frames without a place", got=len(groups), expected=len(frames))
-    limit = HALF * float(file.get("MaximumFractionalValue") or 1) if kind == "FRACTIONAL" else 1
-    for pixels, frame in zip(frames, groups, strict=True):
-        if kind == "LABELMAP":
-            inside = pixels == number
-        elif _segment_number(frame, file) == number:
-            inside = pixels >= limit
-        else:
-            continue
-        yield inside.T, frame
+    if len(groups) != count:
+        raise GeometryError(f"{path}: frames without a place", got=len(groups), expected=count)
+    return [
+        (
+            None if kind == "LABELMAP" else _segment_number(frame, file, path),
+            _affine(frame, file, path) if placed else None,
+        )
+        for frame in groups
+    ]
 
 
-def _segment_number(frame: Any, file: Any) -> int:
+def _refuse_strays(frames: Array, shown: Sequence[int | None], described: AbstractSet[int], path: Path) -> None:
+    """What shows a segment that the file does not describe would be lost in silence."""
+    found = {int(v) for v in np.unique(frames)} if None in shown else {int(n) for n in shown if n is not None}
+    if found - described:
+        raise LabelError(
+            f"{path}: shows segments that it does not describe",
+            got=", ".join(map(str, sorted(found - described)[:8])),
+            expected=f"some of {', '.join(map(str, sorted(described - {0})))}",
+            next_step="export it again",
+        )
+
+
+def _segment_number(frame: Any, file: Any, path: Path) -> int:
     item = _group(frame, file, "SegmentIdentificationSequence")
+    if item is None:
+        raise LabelError(f"{path}: a frame does not say which segment it shows")
     return int(item.ReferencedSegmentNumber)
 
 
@@ -127,16 +158,13 @@ def _group(frame: Any, file: Any, name: str) -> Any:
     return None
 
 
-def _place(pixels: Array, frame: Any, file: Any, reference: Image, path: Path) -> tuple[Array, tuple[int | slice, ...]]:
-    """The pixels as they go into the label map, and where."""
-    if reference.array.ndim == 3:
+def _place(pixels: Array, affine: Affine | None, reference: Image, path: Path) -> tuple[Array, tuple[int | slice, ...]]:
+    """The pixels ``(columns, rows)`` as they go into the label map, and where."""
+    if affine is None:
         if pixels.shape != reference.array.shape[1:]:
             raise _off_grid(path, reference, f"{pixels.shape} pixels", f"{reference.array.shape[1:]}")
         return pixels, ()
-    with dicom_errors(path):
-        to_voxel = np.linalg.inv(reference.affine) @ _affine(frame, file, path)
-    placed = _fitted(to_voxel, pixels.shape, reference, path)
-    return placed.put(pixels)
+    return _fitted(np.linalg.inv(reference.affine) @ affine, pixels.shape, reference, path).put(pixels)
 
 
 def _affine(frame: Any, file: Any, path: Path) -> Affine:

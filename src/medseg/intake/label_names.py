@@ -74,13 +74,15 @@ def values_of(present: Sequence[tuple[int, str]], names: Names | None, *, what: 
     LabelError
         None of the names is in the file.
     """
+    if not present:
+        raise LabelError(f"{path}: holds no {what}")
     if names is None:
         return {number: number for number, _ in sorted(present)}
     numbers = [(number, value) for name, value in names.items() for number, there in present if there.strip() == name]
     if not numbers:
         raise LabelError(
             f"{path}: holds none of the {what} asked for",
-            got=", ".join(repr(name) for _, name in present) or f"no {what}",
+            got=", ".join(repr(name) for _, name in present),
             expected=f"one of {', '.join(map(repr, names))}",
             next_step="write the names as they stand in the file",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ FLAT = 0.25
 _SAME_GAP = 1.5
 """Neighbouring contours are joined up to this many times the typical distance; a wider gap parts two regions."""
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_POINT = "POINT"
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,17 @@ def read_rtstruct(path: Path, *, reference: Image, names: Names | None) -> Image
         file = dcmread(path)
         present = [(int(roi.ROINumber), str(roi.get("ROIName", ""))) for roi in file.StructureSetROISequence]
         references = _references(file)
+        _refuse_strays(file, [number for number, _ in present], path)
     values = values_of(present, names, what="ROIs", path=path)
     source = check_references(path, references, reference)
     with dicom_errors(path):
-        found = {n: list(_contours(file, n, reference, source.instances if source else {})) for n in values}
+        found = {n: list(_contours(file, n, reference, source.instances if source else {}, path)) for n in values}
     if not any(found.values()):
         raise LabelError(f"{path}: its ROIs have no closed contours", got=f"{len(values)} ROIs")
     axis = _axis([c for contours in found.values() for c in contours], path)
     shape = reference.array.shape[1:]
     painter = Painter(shape, highest=max(values.values()), may_overlap=names is not None, path=path)
-    for number, value in values.items():
+    for number, value in ((number, value) for number, value in values.items() if found[number]):
         for k, region in _regions(found[number], shape, axis, path):
             painter.paint(region, value, where=(slice(None),) * axis + (k,))
     return Image(painter.labels, reference.affine, path, None)
@@ -104,7 +106,7 @@ def _references(file: Any) -> References:
     return References(frames - {""}, series, instances)
 
 
-def _contours(file: Any, number: int, reference: Image, instances: Any) -> Iterator[_Contour]:
+def _contours(file: Any, number: int, reference: Image, instances: Mapping[str, int], path: Path) -> Iterator[_Contour]:
     """The closed contours of an ROI, each once."""
     to_voxel = np.linalg.inv(reference.affine) @ np.diag([-1.0, -1.0, 1.0, 1.0])
     seen = set()
@@ -112,14 +114,43 @@ def _contours(file: Any, number: int, reference: Image, instances: Any) -> Itera
         if int(roi.ReferencedROINumber) != number:
             continue
         for contour in roi.get("ContourSequence") or []:
-            data = np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
-            if str(contour.ContourGeometricType) not in _CLOSED or len(data) < 3 or data.tobytes() in seen:
+            data = _closed(contour, path)
+            if len(data) < 3 or data.tobytes() in seen:
                 continue
             seen.add(data.tobytes())
             points = (to_voxel[:3, :3] @ data.T + to_voxel[:3, 3:]).T
             images = contour.get("ContourImageSequence") or []
             at = instances.get(str(images[0].ReferencedSOPInstanceUID)) if len(images) == 1 else None
             yield _Contour(points, at if len(instances) > 1 else None)
+
+
+def _closed(contour: Any, path: Path) -> Array:
+    """Points ``(N, 3)`` in LPS millimetres of a closed contour; none of a point, which marks no region."""
+    kind = str(contour.get("ContourGeometricType") or "")
+    if kind == _POINT:
+        return np.zeros((0, 3))
+    data = np.array(contour.get("ContourData") or [], dtype=np.float64).reshape(-1, 3)
+    stated = int(contour.get("NumberOfContourPoints") or len(data))
+    if kind not in _CLOSED or stated != len(data):
+        raise LabelError(
+            f"{path}: a contour that bounds no region",
+            got=f"kind {kind or 'missing'}, {len(data)} points of {stated}",
+            expected=f"{' or '.join(_CLOSED)} with all of its points",
+            next_step="leave its ROI out by a file of names, or export it again",
+        )
+    return data
+
+
+def _refuse_strays(file: Any, numbers: Collection[int], path: Path) -> None:
+    """Contours of an ROI that the file does not name would be lost in silence."""
+    strays = {int(roi.ReferencedROINumber) for roi in file.get("ROIContourSequence") or []} - set(numbers)
+    if strays:
+        raise LabelError(
+            f"{path}: contours that belong to no ROI",
+            got=f"ROI numbers {', '.join(map(str, sorted(strays)))}",
+            expected=f"some of {', '.join(map(str, sorted(numbers)))}",
+            next_step="export it again",
+        )
 
 
 def _axis(contours: Sequence[_Contour], path: Path) -> int:

@@ -1,7 +1,9 @@
-# make demo: set up and run the main job.  make test: set up and run every check.  README.md tells the rest.
+# make demo: set up and run the main job.  make test: set up and run every check.  make bench: measure.  README.md tells the rest.
 PYTHON ?= python3
 # Where to get torch from, e.g. https://download.pytorch.org/whl/cpu; empty: from where pip gets everything else.
 TORCH_INDEX ?=
+# Virtual environment with nnU-Net for make bench, made where it is absent; empty: without nnU-Net
+NNUNET ?= .venv-nnunet
 # Options for pytest, e.g. make test PYTEST_ARGS="-k phantom"
 PYTEST_ARGS ?=
 
@@ -14,7 +16,7 @@ SOURCES := src tests pipelines $(wildcard .ci benchmarks)
 export OMP_WAIT_POLICY ?= PASSIVE
 export PYTHONUTF8 = 1
 
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test lint bench
 
 help:
 	@sed -n '1p' Makefile
@@ -42,3 +44,15 @@ lint: setup
 test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+# Hours on two cores; each script also runs alone, see its first lines. Results: benchmarks/results, docs/concepts/growth.svg
+bench: setup
+	$(PIP) --no-build-isolation --editable '.[dev,bench]'
+	$(BIN)/python benchmarks/inference_ct.py $(if $(NNUNET),$(if $(wildcard $(NNUNET)/bin/python),--nnunet,--make-nnunet) $(NNUNET))
+	$(BIN)/python benchmarks/inference_ct.py --device cuda
+	$(BIN)/python benchmarks/backends.py
+	$(BIN)/python benchmarks/network_roof.py
+	$(BIN)/python benchmarks/many_classes.py
+	$(BIN)/python benchmarks/pictures.py
+	$(BIN)/python benchmarks/folder.py
+	$(BIN)/python benchmarks/growth.py

@@ -34,8 +34,9 @@ def frame_planes(header: Header) -> list[Plane]:
             expected=f"{count} frames with positions",
             next_step="export it as an enhanced multi-frame object or as single slices",
         )
-    planes = [_plane(header, file, frame, shared, i) for i, frame in enumerate(frames)]
-    _refuse_more_dimensions(planes, file, header)
+    with dicom_errors(header.path):
+        planes = [_plane(header, file, frame, shared, i) for i, frame in enumerate(frames)]
+        _refuse_more_dimensions(planes, file, header)
     return planes
 
 
@@ -51,7 +52,7 @@ def _plane(header: Header, file: Any, frame: Any, shared: Any, index: int) -> Pl
             raise GeometryError(f"{header.path}: frame {index + 1} does not say where it lies")
         values = group("PixelValueTransformationSequence") or file
         position, orientation = place.ImagePositionPatient, turn.ImageOrientationPatient
-        return make_plane(f"frame {index + 1}", index, file, position, orientation, measures, values)
+        return make_plane(header, f"frame {index + 1}", index, position, orientation, measures=measures, values=values)
 
 
 def _refuse_more_dimensions(planes: Sequence[Plane], file: Any, header: Header) -> None:

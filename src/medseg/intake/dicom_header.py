@@ -58,7 +58,9 @@ _DEFLATE_LIMIT = 1032
 _ALWAYS_FINE_BYTES = 1 << 27
 MOST_INFLATED_BYTES = 1 << 32
 """The longest pixel data that DICOM can hold uncompressed."""
-_COUNTS = ("Rows", "Columns", "SamplesPerPixel", "BitsStored", "PixelRepresentation", "NumberOfFrames")
+_COUNTS = (
+    *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation", "NumberOfFrames"),
+)
 _ID_DIGITS = 12
 WITHHELD = "(withheld)"
 """In place of a description that repeats what is known of the patient."""
@@ -197,10 +199,15 @@ def _refuse_bomb(path: Path) -> None:
 
 
 def _decode(header: Header) -> None:
-    """Touch every value now: pydicom decodes lazily, and a damaged one has to show while errors are caught."""
+    """Touch every value now: pydicom decodes lazily, and a damaged one has to show while errors are caught.
+
+    Values of a wrong type come from damaged value representations.
+    """
     _ = [element.value for tags in (header.tags.file_meta, header.tags) for element in tags]
     _ = [int(header.tags.get(name) or 0) for name in _COUNTS]
-    _ = header.name, header.id
+    _ = header.name, header.id, header.image_type, padding(header.tags)
+    if not re.fullmatch(r"[0-9.]+", header.syntax):
+        raise ValueError("no transfer syntax")
 
 
 def plane_of(header: Header, index: int) -> Plane:
@@ -216,31 +223,25 @@ def plane_of(header: Header, index: int) -> Plane:
             next_step="export it again with its geometry",
         )
     with dicom_errors(header.path):
-        plane = make_plane(
-            header.name, index, tags, tags.ImagePositionPatient, tags.ImageOrientationPatient, tags, tags
-        )
+        position, orientation = tags.ImagePositionPatient, tags.ImageOrientationPatient
+        plane = make_plane(header, header.name, index, position, orientation, measures=tags, values=tags)
         return replace(plane, traits=tuple((name, str(tags.get(name))) for name in _TRAITS if name in tags))
 
 
 def make_plane(
-    name: str,
-    index: int,
-    tags: Any,
-    position: Any,
-    orientation: Any,
-    measures: Any,
-    values: Any,
+    header: Header, name: str, index: int, position: Any, orientation: Any, *, measures: Any, values: Any
 ) -> Plane:
     """A `Plane` from the values of DICOM.
 
-    `measures` holds PixelSpacing (between rows, between columns), `values` the rescale, `tags` the rest.
+    `measures` holds PixelSpacing (between rows, between columns), `values` the rescale, `header` the rest.
     """
-    slope, intercept = rescale(values)
+    tags = header.tags
+    slope, intercept = rescale(values, header.path)
     rows_mm, columns_mm = (float(v) for v in measures.PixelSpacing)
     thickness = abs(float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 0.0)) or 1.0
     numbers = [*map(float, position), *map(float, orientation)]
     if len(numbers) != 9 or not np.isfinite([*numbers, rows_mm, columns_mm, thickness, slope, intercept]).all():
-        raise GeometryError(f"{name}: its position, orientation or spacing are not finite numbers")
+        raise GeometryError(f"{header.path}: {name}: its position, orientation or spacing are not finite numbers")
     return Plane(
         name=name,
         index=index,
@@ -256,12 +257,12 @@ def make_plane(
     )
 
 
-def rescale(tags: Any) -> tuple[float, float]:
+def rescale(tags: Any, path: Path) -> tuple[float, float]:
     """Rescale slope and intercept; (1, 0) where none are given. A slope of 0 would erase the image: refused."""
     slope, intercept = tags.get("RescaleSlope"), tags.get("RescaleIntercept")
     pair = (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
     if pair[0] == 0 or not np.isfinite(pair).all():
-        raise ImageError("rescale slope and intercept erase the image", got=pair)
+        raise ImageError(f"{path}: rescale slope and intercept erase the image", got=pair)
     return pair
 
 

@@ -105,7 +105,7 @@ def read_picture(header: Header) -> tuple[Image, list[Finding]]:
     """An X-ray with its white as the highest value: MONOCHROME1 is turned here and nowhere else."""
     refuse_colour(header)
     with dicom_errors(header.path):
-        scaling, ends = rescale(header.tags), padding(header.tags)
+        scaling, ends = rescale(header.tags, header.path), padding(header.tags)
         spacing = _picture_spacing(header.tags)
     stored = stored_pixels(header)
     bright = turned(stored, header.tags) if header.tags.get("PhotometricInterpretation") == INVERTED else stored

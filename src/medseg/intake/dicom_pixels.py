@@ -31,12 +31,13 @@ def stored_pixels(header: Header) -> Array:
     """
     from pydicom import dcmread
     from pydicom.pixels.decoders import gdcm as plugin
+    from pydicom.uid import UID
 
     path = header.path
     refuse_size(header)
     with dicom_errors(path):
         file = dcmread(path)
-        syntax = file.file_meta.TransferSyntaxUID
+        syntax = UID(str(file.file_meta.TransferSyntaxUID))
     _refuse_undecodable(path, syntax)
     with dicom_errors(path, f"DICOM pixels ({uid_name(str(syntax))})", show_message=True):
         file.pixel_array_options(decoding_plugin="gdcm" if plugin.is_available(syntax) else "")
@@ -159,12 +160,12 @@ def refuse_size(header: Header) -> None:
 def _refuse_undecodable(path: Path, syntax: Any) -> None:
     from pydicom.pixels import get_decoder
 
-    if not syntax.is_compressed or syntax.is_deflated:
-        return
     name = uid_name(str(syntax))
     try:
+        if not syntax.is_compressed or syntax.is_deflated:
+            return
         decoder = get_decoder(syntax)
-    except NotImplementedError as error:
+    except (NotImplementedError, ValueError) as error:
         raise ImageError(
             f"{path}: no decoder exists for its transfer syntax",
             got=f"{name} ({syntax})",

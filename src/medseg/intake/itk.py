@@ -9,12 +9,14 @@ from medseg.case import Image
 from medseg.errors import ImageError
 from medseg.geometry import affine_from_lps
 from medseg.intake.checks import checked_affine, unreadable
+from medseg.intake.itk_header import check_itk_header
 
 
 def read_itk(path: Path) -> Image:
     """A volume ``(X, Y, Z)``, or a picture ``(X, Y)`` where the file has two dimensions."""
     import SimpleITK
 
+    check_itk_header(path)
     with unreadable(path, "an NRRD or MetaImage file", RuntimeError, OSError):
         file = _one_volume(SimpleITK.ReadImage(str(path)), path)
         array = SimpleITK.GetArrayFromImage(file).T

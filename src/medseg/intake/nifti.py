@@ -11,7 +11,7 @@ import numpy as np
 
 from medseg.case import Array, Image
 from medseg.errors import GeometryError, ImageError
-from medseg.intake.checks import checked_affine, unreadable
+from medseg.intake.checks import checked_affine, refuse_too_large, unreadable
 
 _DEFLATE_LIMIT = 1032
 """The most that gzip can shrink anything (zlib's technical notes)."""
@@ -78,7 +78,8 @@ def _stored(file: IO[bytes], header: Any) -> Array:
         if not count:
             raise EOFError(f"the file ends after {done} of {values.nbytes} bytes of voxels")
         done += count
-    file.read(1)  # a compressed file's checksum is verified at its end only
+    if file.read(1):  # and a compressed file's checksum is verified at its end only
+        raise EOFError(f"the file goes on after the {values.nbytes} bytes of voxels that its header declares")
     return values.reshape(shape, order="F")
 
 
@@ -118,6 +119,9 @@ def _refuse_bomb(header: Any, path: Path) -> None:
             got=f"size {shape} in {path.stat().st_size} bytes",
             next_step="the file is damaged or truncated: copy or export it again",
         )
+    if int(header.get_data_offset()) < header.single_vox_offset:
+        raise ImageError(f"{path}: its voxels begin inside the header", got=f"byte {header.get_data_offset()}")
+    refuse_too_large(math.prod(shape), int(header.get_data_dtype().itemsize), path)
 
 
 def _refuse_units(header: Any, path: Path) -> None:

@@ -1,0 +1,170 @@
+"""What a MetaImage or NRRD header declares, checked before SimpleITK follows it: where its voxels are, and how many."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from medseg.errors import ImageError
+from medseg.intake.checks import refuse_too_large
+
+_LARGEST_HEADER = 1 << 20
+_DEFLATE_LIMIT = 1032
+"""The most that deflate can shrink anything (zlib's technical notes)."""
+_MOST_AXES = 5
+_ONE_EACH = ("elementspacing", "elementsize", "offset", "position", "origin", "centerofrotation")
+_MATRICES = ("transformmatrix", "rotation", "orientation")
+_META_BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4}
+_META_BYTES |= {"LONG_LONG": 8, "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+_NRRD_BYTES = {"char": 1, "int8": 1, "byte": 1, "short": 2, "int16": 2, "ushort": 2, "uint16": 2, "int": 4, "uint": 4}
+_NRRD_BYTES |= {
+    "int32": 4,
+    "uint32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "longlong": 8,
+    "ulonglong": 8,
+    "float": 4,
+    "double": 8,
+}
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """Size, bytes per value, whether the voxels are compressed, how long the header is, and the files that hold them.
+
+    `files` is empty where the voxels follow the header in the same file.
+    """
+
+    size: tuple[int, ...]
+    itemsize: int
+    compressed: bool
+    header_bytes: int
+    files: tuple[str, ...]
+
+
+def check_itk_header(path: Path) -> None:
+    """Refuse a header whose voxels lie outside its folder, are fewer than it declares, or would not fit the memory.
+
+    Raises
+    ------
+    ImageError
+        As above, or a header that cannot be read.
+    """
+    with path.open("rb") as file:
+        text = file.read(_LARGEST_HEADER)
+    declared = _nrrd(text, path) if text.startswith(b"NRRD") else _meta(text, path)
+    files = [path.parent / _inside(name, path) for name in declared.files] or [path]
+    for file_ in files:
+        if not file_.is_file():
+            raise ImageError(f"{path}: the file of its voxels is not there", got=file_.name)
+    held = sum(file_.stat().st_size for file_ in files) - (0 if declared.files else declared.header_bytes)
+    wanted = math.prod(declared.size) * declared.itemsize
+    if min(declared.size) < 1 or wanted > held * (_DEFLATE_LIMIT if declared.compressed else 1):
+        raise ImageError(
+            f"{path}: the header declares more voxels than its file holds",
+            got=f"size {declared.size} of {declared.itemsize} bytes in {held} bytes",
+            next_step="the file is damaged or truncated: copy or export it again",
+        )
+    refuse_too_large(math.prod(declared.size), declared.itemsize, path)
+
+
+def _inside(name: str, path: Path) -> str:
+    """The name of a data file in the header's folder or below; anything else may be any file of this computer."""
+    lexical, windows = PurePosixPath(name.replace("\\", "/")), PureWindowsPath(name)
+    if lexical.is_absolute() or windows.drive or ".." in lexical.parts:
+        raise ImageError(
+            f"{path}: its header names a file outside its folder",
+            expected="voxels in the same folder or below",
+            next_step="put header and voxels into one folder and name the file alone",
+        )
+    return name
+
+
+def _meta(text: bytes, path: Path) -> _Declared:
+    """A MetaImage header: `Key = value` lines, the last of them ElementDataFile."""
+    fields: dict[str, str] = {}
+    length = 0
+    for line in text.split(b"\n"):
+        length += len(line) + 1
+        key, sign, value = line.decode("latin-1").partition("=")
+        if not sign:
+            break
+        fields[key.strip().lower()] = value.strip()
+        if key.strip().lower() == "elementdatafile":
+            break
+    size = _numbers(fields.get("dimsize", ""), path)
+    _refuse_counts(fields, len(size), path)
+    kind = fields.get("elementtype", "").upper().removeprefix("MET_").removesuffix("_ARRAY")
+    if kind not in _META_BYTES or "elementdatafile" not in fields:
+        raise _no_header(path, "ElementType and ElementDataFile")
+    channels = _numbers(fields.get("elementnumberofchannels", "1"), path)
+    itemsize, compressed = _META_BYTES[kind] * channels[0], fields.get("compresseddata", "").lower() == "true"
+    return _Declared(size, itemsize, compressed, length, _meta_files(fields["elementdatafile"], path))
+
+
+def _refuse_counts(fields: Mapping[str, str], axes: int, path: Path) -> None:
+    """Refuse fields of more numbers than there are axes: ITK ends the process on some of these."""
+    wanted = dict.fromkeys(_ONE_EACH, axes) | dict.fromkeys(_MATRICES, axes**2)
+    wrong = [name for name, count in wanted.items() if name in fields and len(fields[name].split()) != count]
+    if axes > _MOST_AXES or fields.get("ndims") != str(axes) or wrong:
+        raise _no_header(path, f"fields for {axes} axes, at most {_MOST_AXES}")
+
+
+def _meta_files(name: str, path: Path) -> tuple[str, ...]:
+    if name.upper() == "LOCAL":
+        return ()
+    if name.upper().startswith("LIST") or "%" in name:
+        raise _several_files(path)
+    return (name,)
+
+
+def _nrrd(text: bytes, path: Path) -> _Declared:
+    """An NRRD header: `field: value` lines up to an empty one."""
+    end = re.search(rb"\r?\n\r?\n", text)
+    header = text if end is None else text[: end.start()]
+    fields = {}
+    for line in header.decode("latin-1").splitlines()[1:]:
+        key, sign, value = line.partition(":")
+        if sign and not line.startswith("#") and not value.startswith("="):
+            fields[key.strip().lower().replace(" ", "")] = value.strip()
+    size, kind = _numbers(fields.get("sizes", ""), path), fields.get("type", "").lower()
+    if fields.get("dimension") != str(len(size)) or len(size) > _MOST_AXES:
+        raise _no_header(path, f"sizes of as many axes as dimension says, at most {_MOST_AXES}")
+    kind = kind.removeprefix("signed ").replace("unsigned ", "u").removesuffix("_t").replace("long long", "longlong")
+    itemsize = _NRRD_BYTES.get({"uchar": "byte", "uint8": "byte"}.get(kind, kind).removesuffix(" int"))
+    encoding = fields.get("encoding", "").lower()
+    if itemsize is None or encoding not in ("raw", "gzip", "gz", "bzip2", "bz2"):
+        raise _no_header(path, "type and encoding (raw, gzip or bzip2)")
+    length = len(text) if end is None else end.end()
+    return _Declared(size, itemsize, encoding != "raw", length, _nrrd_files(fields.get("datafile"), path))
+
+
+def _nrrd_files(name: str | None, path: Path) -> tuple[str, ...]:
+    if name is None:
+        return ()
+    if name.upper().startswith("LIST") or "%" in name:
+        raise _several_files(path)
+    return (name,)
+
+
+def _numbers(text: str, path: Path) -> tuple[int, ...]:
+    words: Sequence[str] = text.split()
+    if not words or not all(word.isdecimal() and len(word) < 20 for word in words):
+        raise _no_header(path, "sizes of whole numbers")
+    return tuple(int(word) for word in words)
+
+
+def _no_header(path: Path, expected: str) -> ImageError:
+    return ImageError(f"{path}: no readable MetaImage or NRRD header", expected=expected)
+
+
+def _several_files(path: Path) -> ImageError:
+    return ImageError(
+        f"{path}: its voxels lie in a list of files",
+        expected="one file of voxels",
+        next_step="write the volume again as one file",
+    )

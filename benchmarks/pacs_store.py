@@ -24,7 +24,7 @@ import pydicom  # noqa: E402
 
 from medseg.case import Image  # noqa: E402
 from medseg.dicom import write_series  # noqa: E402
-from medseg.workflows.pacs import pull, push, send  # noqa: E402
+from medseg.dicom.transfer import pull, push, send  # noqa: E402
 
 RUNS = 3
 START_S = 3.0

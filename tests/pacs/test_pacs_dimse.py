@@ -24,8 +24,8 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from medseg.dicom.dimse_receive import Receiver, receiver
 from medseg.dicom.names import series_name
+from medseg.dicom.transfer import receive, send
 from medseg.errors import ImageError, PacsError
-from medseg.workflows.pacs import receive, send
 
 WAIT_S = 20.0
 

@@ -11,8 +11,9 @@ from pacs_series import QUICK, make_series
 
 from medseg.dicom.dimse_receive import receiver
 from medseg.dicom.names import series_name
+from medseg.dicom.transfer import pull, push, send
 from medseg.errors import PacsError
-from medseg.workflows.pacs import local_input, pull, push, send
+from medseg.workflows.pacs import local_input
 
 WAIT_S = 20.0
 

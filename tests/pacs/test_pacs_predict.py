@@ -18,9 +18,9 @@ from medseg.case import Image
 from medseg.cli import main
 from medseg.dicom import write_series
 from medseg.dicom.names import series_name
+from medseg.dicom.transfer import pull, push
 from medseg.errors import PacsError, RunError
 from medseg.workflows import predict
-from medseg.workflows.pacs import pull, push
 
 pytest.importorskip("highdicom", reason="pip install 'medseg[dicom]'")
 
@@ -160,3 +160,13 @@ def test_a_missing_extra_names_its_command():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.count("pip install 'medseg[pacs]'") == 3
+
+
+def test_the_pacs_commands_do_without_torch(tmp_path: Path):
+    code = (
+        "import sys\nfrom medseg.cli import main\n"
+        "codes = [main(['pacs', 'push', sys.argv[1], 'dicomweb://h']), main(['pacs', 'send', sys.argv[1], 'h:104'])]\n"
+        "sys.stdout.write(f'{codes} ' + str({'torch', 'monai', 'scipy', 'SimpleITK'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[2, 2] set()", "quick to start, and a receiver that waits takes little memory"

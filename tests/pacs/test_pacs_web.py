@@ -20,10 +20,11 @@ from pacs_series import QUICK, make_series
 
 from medseg.dicom.names import series_name
 from medseg.dicom.retries import Retries
+from medseg.dicom.transfer import pull, push
 from medseg.dicom.web import WebPacs
 from medseg.dicom.web_address import WebAddress
 from medseg.errors import ImageError, OutputError, PacsError
-from medseg.workflows.pacs import local_input, pull, push
+from medseg.workflows.pacs import local_input
 
 
 def _study(files: list[Path]) -> str:
@@ -324,10 +325,12 @@ def test_a_damaged_file_is_not_sent(tmp_path: Path):
         push(tmp_path, address="dicomweb://127.0.0.1:1")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_file_is_told(series: list[Path]):
-    series[0].chmod(0)
-    with pytest.raises(PacsError, match="cannot be read; got Permission denied"):
+def test_an_unreadable_file_is_told(series: list[Path], monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PacsError, match=r"0001\.dcm cannot be read; got Permission denied"):
         push(series[0].parent, address="dicomweb://127.0.0.1:1")
 
 

@@ -93,7 +93,7 @@ def _add_path(parser: argparse.ArgumentParser) -> None:
 
 def _pull(arguments: argparse.Namespace) -> int:
     _quieten(arguments)
-    from medseg.workflows.pacs import pull
+    from medseg.dicom.transfer import pull
 
     folders = pull(arguments.address, output_dir=arguments.output)
     return _done(arguments, f"{len(folders)} series in {arguments.output}")
@@ -101,7 +101,7 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 def _push(arguments: argparse.Namespace) -> int:
     _quieten(arguments)
-    from medseg.workflows.pacs import push
+    from medseg.dicom.transfer import push
 
     count = push(arguments.path, address=arguments.address)
     return _done(arguments, f"{count} files stored and found again")
@@ -109,7 +109,7 @@ def _push(arguments: argparse.Namespace) -> int:
 
 def _send(arguments: argparse.Namespace) -> int:
     _quieten(arguments)
-    from medseg.workflows.pacs import send
+    from medseg.dicom.transfer import send
 
     count = send(arguments.path, peer=arguments.peer, called=arguments.called, calling=arguments.calling)
     return _done(arguments, f"{count} files sent")
@@ -117,7 +117,7 @@ def _send(arguments: argparse.Namespace) -> int:
 
 def _receive(arguments: argparse.Namespace) -> int:
     _quieten(arguments)
-    from medseg.workflows.pacs import receive
+    from medseg.dicom.transfer import receive
 
     before = signal.signal(signal.SIGTERM, _interrupted)  # so that nothing half-received is left behind
     try:

@@ -1,136 +1,26 @@
-"""From and to a PACS: series into folders, files back, and what `predict` does with a DICOMweb address.
-
-The packages that talk to a PACS are imported late: everything else works without the extra `pacs`.
-"""
+"""What `predict` does with a DICOMweb address: one series of images in, the label map as DICOM SEG back."""
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from medseg.dicom.names import files_to_send, instance_name, series_name
+from medseg.dicom.names import series_name
 from medseg.dicom.retries import Retries
+from medseg.dicom.transfer import connect, ended_cleanly, list_series, study_address, wanted_series
 from medseg.dicom.web_address import FORM, WebAddress, is_web_address
-from medseg.errors import OutputError, PacsError, RunError
-from medseg.files import atomic_folder
-from medseg.outputs import Report, prepare_output_folder
-from medseg.workflows.stopping import TERMINATED
+from medseg.errors import PacsError, RunError
+from medseg.outputs import Report
 
 if TYPE_CHECKING:
-    from medseg.dicom.dimse_receive import ReceivedSeries
-    from medseg.dicom.web import RemoteSeries, WebPacs
-
-logger = logging.getLogger(__name__)
+    from medseg.dicom.web import RemoteSeries
 
 NO_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "DOC", "AU"})
 """Modalities of series that hold no image to segment."""
-_WAKE_S = 1.0
-"""Waiting for ever in a queue would not let an interrupt through on every system."""
-
-
-def pull(address: str, *, output_dir: str | os.PathLike[str], retries: Retries | None = None) -> tuple[Path, ...]:
-    """Retrieve a series, or every series of a study, by DICOMweb.
-
-    Parameters
-    ----------
-    address
-        dicomweb://HOST[:PORT][/prefix]/studies/UID[/series/UID]; dicomwebs:// for TLS.
-    output_dir
-        One folder a series goes here, named after a hash of its UID; each is whole or absent. Those that are there
-        with all their instances are not retrieved again.
-    retries
-        How often the server is asked before giving up.
-
-    Returns
-    -------
-    tuple of Path
-        The folders.
-
-    Raises
-    ------
-    PacsError
-        The server fails, has no such series, or gives only a part of one.
-    OutputError
-        A folder that is there already with other files, or cannot be written.
-    """
-    place, folder = _study_address(address), Path(output_dir)
-    pacs = _connect(place, retries)
-    found = _wanted(pacs.find_series(place.study or ""), place)
-    prepare_output_folder(folder)
-    targets = {folder / series_name(series.uid): series for series in found}
-    there = {target for target, series in targets.items() if _is_there(target, series, pacs)}
-    with _ended_cleanly():
-        for target in targets.keys() - there:
-            with atomic_folder(target) as building:
-                pacs.retrieve(targets[target], building)
-    return tuple(targets)
-
-
-def _is_there(target: Path, series: RemoteSeries, pacs: WebPacs) -> bool:
-    """Whether an earlier run has retrieved the series; refused where the folder holds anything else."""
-    if not target.exists():
-        return False
-    expected = {instance_name(uid) for uid in pacs.find_instances(series.study, series.uid)}
-    if {path.name for path in target.iterdir()} != expected:
-        step = "remove it, or give another folder"
-        raise OutputError(f"{target} is there already, with other files than the series", next_step=step)
-    logger.info("%s is there already, with all %d instances", target, len(expected))
-    return True
-
-
-@contextmanager
-def _ended_cleanly() -> Iterator[None]:
-    """SIGTERM unwinds too, so that no half series stays behind; without effect outside the main thread."""
-
-    def leave(*_: object) -> NoReturn:
-        raise SystemExit(TERMINATED)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def push(path: str | os.PathLike[str], *, address: str, retries: Retries | None = None) -> int:
-    """Store a DICOM file, or every DICOM file in a folder, by DICOMweb, and find each again.
-
-    Parameters
-    ----------
-    path
-        A file or a folder.
-    address
-        dicomweb://HOST[:PORT][/prefix]; dicomwebs:// for TLS.
-    retries
-        How often the server is asked before giving up.
-
-    Returns
-    -------
-    int
-        How many files.
-
-    Raises
-    ------
-    PacsError, ImageError
-        Nothing to send, a file that is refused, or one that is not found afterwards.
-    """
-    place = WebAddress.parse(address)
-    if place.study is not None:
-        raise PacsError("an address to store to ends with the service", got=address, expected=place.service)
-    pacs = _connect(place, retries)
-    files = files_to_send(Path(path))
-    pacs.store(files)
-    return len(files)
 
 
 @contextmanager
@@ -159,11 +49,11 @@ def local_input(
     if not is_web_address(inputs):
         yield Path(inputs)
         return
-    place = _study_address(str(inputs))
-    pacs = _connect(place, retries)
+    place = study_address(str(inputs))
+    pacs = connect(place, retries)
     wanted = None if series is None else str(series)
-    chosen = _only(_wanted(pacs.find_series(place.study or ""), place), place, wanted)
-    with _ended_cleanly(), tempfile.TemporaryDirectory(prefix="medseg-") as temporary:
+    chosen = _only(wanted_series(pacs.find_series(place.study or ""), place), place, wanted)
+    with ended_cleanly(), tempfile.TemporaryDirectory(prefix="medseg-") as temporary:
         folder = Path(temporary, series_name(chosen.uid))
         folder.mkdir()
         pacs.retrieve(chosen, folder)
@@ -212,125 +102,11 @@ def store_results(address: str, report: Report, folder: Path, *, retries: Retrie
     files = tuple(folder / name for name in names if name.endswith(".dcm"))
     try:
         if files:
-            _connect(WebAddress.parse(address), retries).store(files)
+            connect(WebAddress.parse(address), retries).store(files)
     except PacsError as error:
         step = f"they are in {folder}: medseg pacs push stores them"
         raise RunError(f"segmented, but the results are not stored: {error}", next_step=step) from error
     return files
-
-
-def send(
-    path: str | os.PathLike[str],
-    *,
-    peer: str,
-    called: str = "ANY-SCP",
-    calling: str = "MEDSEG",
-    retries: Retries | None = None,
-) -> int:
-    """Send a DICOM file, or every DICOM file in a folder, by C-STORE.
-
-    Parameters
-    ----------
-    path
-        A file or a folder.
-    peer
-        HOST:PORT.
-    called, calling
-        Application entity titles: the peer's and ours.
-    retries
-        How often a connection is made before giving up.
-
-    Returns
-    -------
-    int
-        How many files.
-
-    Raises
-    ------
-    PacsError, ImageError
-        Nothing to send, no connection, or a file that is refused.
-    """
-    host, port = _host_and_port(peer)
-    from medseg.dicom.dimse import Peer, check_title
-    from medseg.dicom.dimse import send as store
-
-    target = Peer(host, port, check_title(called), check_title(calling))
-    return store(files_to_send(Path(path)), peer=target, retries=retries)
-
-
-def receive(
-    output_dir: str | os.PathLike[str],
-    *,
-    port: int,
-    host: str = "127.0.0.1",
-    title: str = "MEDSEG",
-    allowed: Sequence[str] = (),
-    stop_after: int | None = None,
-) -> Iterator[ReceivedSeries]:
-    """Listen for C-STORE and give each series that has come whole, without end or `stop_after` of them.
-
-    Parameters
-    ----------
-    output_dir
-        One folder a series goes here, named after a hash of its UID.
-    port, host
-        Where to listen.
-    title
-        Our application entity title; callers that ask for another are refused.
-    allowed
-        Titles of those who may call; all where empty.
-    stop_after
-        How many series to wait for; None: until the caller stops.
-
-    Raises
-    ------
-    PacsError
-        A title that is none, or a port that cannot be had.
-    OutputError
-        A folder that cannot be written.
-    """
-    folder = Path(output_dir)
-    prepare_output_folder(folder)
-    from medseg.dicom.dimse_receive import receiver
-
-    with receiver(folder, port=port, host=host, title=title, allowed=allowed) as taking:
-        logger.info("listening at %s:%d as %s", host, taking.port, title)
-        count = 0
-        while stop_after is None or count < stop_after:
-            series = taking.next_series(timeout_s=_WAKE_S)
-            if series is not None:
-                count += 1
-                yield series
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, sign, port = text.rpartition(":")
-    if not sign or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise PacsError("wrong peer", got=repr(text), expected="HOST:PORT")
-    return host.strip("[]"), int(port)
-
-
-def _connect(place: WebAddress, retries: Retries | None) -> WebPacs:
-    from medseg.dicom.web import WebPacs
-
-    return WebPacs(place, retries=retries)
-
-
-def _study_address(text: str) -> WebAddress:
-    place = WebAddress.parse(text)
-    if place.study is None:
-        raise PacsError("the address names no study", got=text, expected=FORM)
-    return place
-
-
-def _wanted(found: Sequence[RemoteSeries], place: WebAddress) -> Sequence[RemoteSeries]:
-    """All series, or the one that the address names."""
-    if place.series is None:
-        return found
-    named = [series for series in found if series.uid == place.series]
-    if not named:
-        raise PacsError(f"{place.service}: no such series in the study", next_step=f"it has: {_list(found)}")
-    return named
 
 
 def _only(found: Sequence[RemoteSeries], place: WebAddress, wanted: str | None) -> RemoteSeries:
@@ -342,10 +118,7 @@ def _only(found: Sequence[RemoteSeries], place: WebAddress, wanted: str | None) 
             f"{place.service}: which series of the study is meant",
             got=f"{len(images)} with images" + ("" if wanted is None else f" that are called {wanted!r}"),
             expected="one",
-            next_step=f"give its number or UID to --series, or add /series/UID to the address; it has: {_list(found)}",
+            next_step="give its number or UID to --series, or add /series/UID to the address; it has: "
+            + list_series(found),
         )
     return images[0]
-
-
-def _list(found: Sequence[RemoteSeries]) -> str:
-    return "; ".join(map(str, found))

@@ -40,6 +40,7 @@ def test_the_id_is_the_stem(tmp_path: Path, name: str, expected: str) -> None:
 
 def test_a_folder_of_images_leaves_out_what_is_none(tmp_path: Path) -> None:
     touch(tmp_path, "b.nii.gz", "a.png", "a_preview.png", "b_comparison.png", "b_manifest.json", "report.json")
+    touch(tmp_path, "a_probability_0.png", "b_probability_12.nii.gz")
     touch(tmp_path, "notes.txt", ".hidden.png", "cases.csv")
     touch(tmp_path / "deeper", "c.nii.gz")
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(PIXELS[None]), str(tmp_path / "m.mhd"))

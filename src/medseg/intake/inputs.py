@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from medseg.intake.dicom_header import Header
     from medseg.intake.series import Series
 
-_OUR_OUTPUTS = ("_preview.png", "_comparison.png")
+_OUR_OUTPUTS = re.compile(r".+_(?:preview\.png|comparison\.png|probability_[0-9]+\.(?:png|nii\.gz))")
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _header_or_none(path: Path) -> Header | None:
 
 
 def _is_plain_input(path: Path) -> bool:
-    return path.is_file() and is_plain_image(path) and not path.name.endswith(_OUR_OUTPUTS) and not is_dicom(path)
+    return path.is_file() and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name) and not is_dicom(path)
 
 
 def _refuse_choice(source: Path, series: str | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg import __version__
+from medseg.errors import ImageError
 from medseg.files import sha256_of
 from medseg.intake import source_files
 
@@ -19,12 +20,17 @@ _SPLIT_FORMATS = (".mhd", ".nhdr")
 
 
 def input_sha256(path: Path) -> str:
-    """SHA-256 of a file; of a series folder, or a header with its voxels in another file, of their sorted hashes."""
-    if not path.exists():  # FOLDER/#UID: one of several series in a folder
-        return _of_text("\n".join(sorted(sha256_of(file) for file in source_files(path))))
-    files = sorted(path.iterdir()) if path.is_dir() else [path, *_data_files(path)]
-    hashes = sorted(sha256_of(file) for file in files if file.is_file())
-    return hashes[0] if path.is_file() and len(hashes) == 1 else _of_text("\n".join(hashes))
+    """SHA-256 of a file; of a series folder, or a header with its voxels in another file, of their sorted hashes.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read.
+    """
+    try:
+        return _of_files(path)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read", got=error.strerror, expected="a file or a series folder") from error
 
 
 def settings_sha256(settings: Mapping[str, Any]) -> str:
@@ -54,6 +60,14 @@ def valid_manifest(path: Path, *, expected: Mapping[str, object], kinds: Collect
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent, or not what we wrote: the case is done again
     return manifest if whole else None
+
+
+def _of_files(path: Path) -> str:
+    if not path.exists():  # FOLDER/#UID: one of several series in a folder
+        return _of_text("\n".join(sorted(sha256_of(file) for file in source_files(path))))
+    files = sorted(path.iterdir()) if path.is_dir() else [path, *_data_files(path)]
+    hashes = sorted(sha256_of(file) for file in files if file.is_file())
+    return hashes[0] if path.is_file() and len(hashes) == 1 else _of_text("\n".join(hashes))
 
 
 def _whole(folder: Path, output: Mapping[str, str]) -> bool:

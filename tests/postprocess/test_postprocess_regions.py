@@ -41,9 +41,9 @@ def test_regions_are_those_of_scipy(drawn: tuple[np.ndarray, int]) -> None:
     labels, connectivity = drawn
     mask = labels > 0
     expected, count = ndimage.label(mask, structure(mask.ndim, connectivity))
-    regions, found = regions_of(mask, connectivity)
-    assert found == count
-    pairs = {(int(a), int(b)) for a, b in zip(expected.ravel(), regions.ravel(), strict=True)}
+    found = regions_of(mask, connectivity)
+    assert found.count == count
+    pairs = {(int(a), int(b)) for a, b in zip(expected.ravel(), found.numbers.ravel(), strict=True)}
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})  # the same but for the numbers
 
 

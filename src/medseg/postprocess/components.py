@@ -20,6 +20,7 @@ from medseg.postprocess.regions import (
     check_labels,
     memory_order,
     regions_of,
+    voxels_of,
 )
 
 
@@ -81,15 +82,15 @@ class KeepLargestComponents:
         return cleaned
 
     def _dropped(self, mask: Mask, minimum_voxels: float, order: Sequence[int]) -> Mask | None:
-        regions, found = regions_of(mask, self.connectivity)
-        count = found if self.count is None else self.count
-        if found <= count and not minimum_voxels:
+        regions = regions_of(mask, self.connectivity)
+        count = regions.count if self.count is None else self.count
+        if regions.count <= count and not minimum_voxels:
             return None
-        sizes = np.bincount(regions[mask], minlength=found + 1)
+        sizes = np.bincount(regions.numbers[mask], minlength=regions.count + 1)
         drop = sizes < minimum_voxels
-        drop[_by_size(regions, sizes, count, order)[count:]] = True
+        drop[_by_size(regions.numbers, sizes, count, order)[count:]] = True
         drop[0] = False
-        return np.asarray(drop[regions]) if drop.any() else None
+        return voxels_of(regions, drop) if drop.any() else None
 
 
 def _by_size(regions: NDArray[Any], sizes: NDArray[np.intp], count: int, order: Sequence[int]) -> NDArray[np.intp]:

@@ -19,6 +19,7 @@ from medseg.postprocess.regions import (
     holes_of,
     memory_order,
     regions_of,
+    voxels_of,
 )
 
 
@@ -72,7 +73,7 @@ class KeepInside:
 
     def _touching(self, inner: Mask, outer: Mask) -> Mask:
         """Regions of both together that hold some of `outer`."""
-        regions, count = regions_of(inner | outer, self.connectivity)
-        kept = np.zeros(count + 1, dtype=bool)
-        kept[np.unique(regions[outer])] = True
-        return np.asarray(kept[regions])
+        regions = regions_of(inner | outer, self.connectivity)
+        kept = np.zeros(regions.count + 1, dtype=bool)
+        kept[np.unique(regions.numbers[outer])] = True
+        return voxels_of(regions, kept)

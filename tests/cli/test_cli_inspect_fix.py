@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +19,7 @@ from medseg.cli import main
 from medseg.dicom import write_series
 from medseg.errors import GeometryError
 from medseg.intake import check_pair, read_image, read_label
+from medseg.outputs import Report
 
 
 @pytest.fixture
@@ -149,3 +153,12 @@ def test_the_original_is_never_touched(series: Path, capsys: pytest.CaptureFixtu
     assert main(["data", "fix", str(series), "-o", str(series / "new.nii"), "--tilt"]) == 2
     assert "nothing is repaired in place" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in series.iterdir()} == before
+
+
+@pytest.mark.parametrize(("words", "given"), [([], {}), (["--series", "3"], {"series": "3"})], ids=["all", "one"])
+def test_predict_hands_on_which_series_to_take(
+    words: list[str], given: dict[str, str], stand_in: Callable[..., list[inspect.BoundArguments]]
+) -> None:
+    calls = stand_in(importlib.import_module("medseg.workflows"), "predict", Report(()))
+    assert main(["predict", "ct_lung", "-i", "new", "-o", "out", *words]) == 0
+    assert calls[0].arguments["overrides"] == given

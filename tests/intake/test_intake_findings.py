@@ -314,3 +314,43 @@ def test_the_table_and_the_values_hold_the_same(tmp_path: Path, make_series: Mak
     assert "study 1.2.9" in table
     assert "error: one: slices are not evenly spaced; got 2.000 mm" in table
     assert table.endswith("3 images and objects: 2 refused (2 errors), 0 warnings")
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+def test_bits_beyond_those_stored_are_no_part_of_the_value(tmp_path: Path, make_dicom: Make, signed: bool) -> None:
+    """12 bits of 16; old scanners put an overlay into the others."""
+    values = np.arange(6, dtype=np.int16).reshape(2, 3) * 100 - (300 if signed else 0)
+    stored = (values.astype(np.uint16) & 0x0FFF) | 0xA000
+    tags = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": int(signed)}
+    path = make_dicom(tmp_path / "a.dcm", stored, **tags)
+    np.testing.assert_array_equal(read_image(path).array[0, ..., 0].T, values)
+
+
+@pytest.mark.real_data
+def test_real_folders_are_listed_whole(real_data: Path) -> None:
+    entries = inspect(real_data / "dicom_samples")
+    assert len(entries) == 12
+    stripped = {entry.path.name for entry in entries if entry.has_errors}
+    assert stripped == {"emri_small_RLE.dcm", "emri_small_jpeg_ls_lossless.dcm"}
+    syntaxes = {str(entry.transfer_syntax).partition(",")[0] for entry in entries}
+    assert len(syntaxes) == 6
+    (scan,) = inspect(real_data / "chest_ct_nlst" / "dicom_jpegls_16")
+    assert (scan.modality, scan.size, scan.orientation, scan.findings) == ("CT", (512, 512, 16), "LPS", [])
+    study = {entry.kind: entry for entry in inspect(real_data / "sarcoma_dicom_rtstruct")}
+    assert study["series"].slices == 51
+    assert [finding.message for finding in study["object"].findings] == ["no image but RT Structure Set Storage"]
+    assert not any(entry.has_errors for entry in study.values())
+
+
+@pytest.mark.real_data
+def test_a_slice_taken_out_of_a_real_series_is_missed(real_data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "ct"
+    shutil.copytree(real_data / "sarcoma_dicom_rtstruct" / "STS_003" / "CT", folder)
+    for name in ("000020.dcm", "000021.dcm"):
+        (folder / name).unlink()
+    (entry,) = inspect(folder)
+    assert codes(entry, "error") == ["missing-slices"]
+    assert entry.findings[0].message.startswith("2 slices are missing; got 9.810 mm between slice ")
+    assert "expected 3.270 mm" in entry.findings[0].message

@@ -127,3 +127,26 @@ def test_a_damaged_file_beside_a_chosen_series_still_refuses_it(study: Path) -> 
     (study / "2_002.dcm").write_bytes((study / "2_002.dcm").read_bytes()[:200])
     with pytest.raises(ImageError, match=r"2_002\.dcm"):
         read_image(study / "#1.2.7.2")
+
+
+def test_a_chosen_series_goes_through_a_data_set_and_is_told_from_the_others_by_its_hash(study: Path) -> None:
+    """`python -m monai.bundle run inference --series 4` gives a number, as YAML reads it."""
+    from medseg.datasets import list_inputs
+    from medseg.workflows.fingerprints import input_sha256
+
+    (item,) = list_inputs(study, series=4, modality="CT")
+    assert read_image(item["image"]).array.shape == (1, 3, 2, 2)
+    (other,) = list_inputs(study, series="2", modality="CT")
+    assert input_sha256(Path(item["image"])) != input_sha256(Path(other["image"]))
+    assert input_sha256(Path(item["image"])) == input_sha256(Path(item["image"]))
+
+
+def test_the_bundles_refuse_what_they_were_not_made_for(study: Path, tmp_path: Path, make_dicom: Make) -> None:
+    from medseg.intake.loading import LoadCased
+
+    load = LoadCased(modality="CT", spatial_dims=3)
+    assert load({"image": str(study / "#1.2.7.4")})["image"].shape == (1, 3, 2, 2)
+    with pytest.raises(ImageError, match="another modality; got MR; expected CT"):
+        load({"image": str(study / "#1.2.7.5")})
+    with pytest.raises(ImageError, match="one slice where a volume is needed"):
+        load({"image": str(make_dicom(tmp_path / "one.dcm", PIXELS))})

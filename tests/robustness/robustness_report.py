@@ -33,9 +33,9 @@ wrote this table: {seeds} good files, each damaged systematically (cut at about 
 and empty, and in explicit DICOM each with {vrs} wrong VRs and {lengths} wrong lengths) and {count} times at random
 (bits, bytes, blocks cut out, inserted, doubled, zeroed, the end cut off). An image that was read counts as correct when
 its values and its place equal those of another reading of the same damaged bytes (nibabel, SimpleITK, Pillow, pydicom
-with the formulas of the standard); a file that was cut, only when it equals the undamaged image. A change that nobody can see (a pixel
-without a checksum) is correct in this sense. For NRRD and MetaImage the other reading is SimpleITK too, which ours is
-built on: it shows that nothing is lost behind it, not that it is right.
+with the formulas of the standard); a file that was cut, only when it equals the undamaged image. A change that nobody
+can see (a pixel without a checksum) is correct in this sense. For NRRD and MetaImage the other reading is SimpleITK
+too, which ours is built on: it shows that nothing is lost behind it, not that it is right.
 
 {table}
 

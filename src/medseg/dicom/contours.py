@@ -32,11 +32,15 @@ def contours_of(mask: Array) -> list[Points]:
     """
     from scipy import ndimage
 
-    parts, _ = ndimage.label(mask)
+    boxes = ndimage.find_objects(np.asarray(mask != 0, dtype=np.uint8))
+    if not boxes:
+        return []
+    parts, _ = ndimage.label(mask[boxes[0]])
     loops: dict[int, list[Array]] = {}
     for part, loop in _loops(np.pad(parts, 1)):
         loops.setdefault(part, []).append(loop)
-    return [_joined(found) - 1.5 for found in loops.values()]
+    corner = np.array([side.start for side in boxes[0]]) - 1.5  # of the padded box, in pixels of the mask
+    return [_joined(found) + corner for found in loops.values()]
 
 
 def fill(contours: Sequence[Points], shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -99,6 +99,17 @@ def test_no_room_on_disk_is_an_error_at_once(tmp_path: Path, monkeypatch: pytest
         files(tmp_path).start(3, SHAPE)
 
 
+def test_a_file_system_that_cannot_reserve_room_still_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(handle: int, offset: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    sink = files(tmp_path)
+    sink.start(3, SHAPE)
+    sink.put((slice(None),) * 3, logits(SHAPE))
+    assert len(sink.save()) == 3
+
+
 def test_another_number_of_classes_than_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="got 4 classes; expected 3"):
         files(tmp_path).start(4, SHAPE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from medseg.outputs.nifti import write_nifti
 
 if TYPE_CHECKING:
     import torch
+
+_CANNOT_RESERVE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+"""Of file systems that have no way to reserve room."""
 
 
 class ProbabilityFiles:
@@ -101,7 +105,10 @@ class ProbabilityFiles:
 def _reserve(path: Path, size: int) -> None:
     """A file of `size` bytes whose room is really there: a full disk must be an error here, and no signal later."""
     with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate") and size:
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
+        file.truncate(size)
+        if size and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in _CANNOT_RESERVE:
+                    raise

@@ -27,10 +27,15 @@ def xray(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_formats_are_written_and_only_dicom_tells_the_patient(xray: Path, tmp_path: Path) -> None:
+def test_formats_are_written_and_only_dicom_tells_the_patient(
+    xray: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    words = ["predict", "cxr_heart_lung", "-i", str(xray), "-o", str(out), "--quiet"]
+    words = ["predict", "cxr_heart_lung", "-i", str(xray), "-o", str(out), "--debug"]
     assert main([*words, "--format", "nrrd", "dicom-seg", "sr"]) == 0
+    said = capsys.readouterr()
+    assert said.out
+    assert SECRET not in said.out + said.err
     (manifest,) = out.glob("*_manifest.json")
     outputs = json.loads(manifest.read_text(encoding="utf-8"))["outputs"]
     assert set(outputs) == {"mask", "preview", "nrrd", "dicom-seg", "sr"}

@@ -123,3 +123,14 @@ def _second_series(series: list[Path], folder: Path) -> list[Path]:
         ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
         ds.save_as(folder / path.name)
     return sorted(folder.iterdir())
+
+
+@pytest.mark.real_data
+def test_a_real_series_comes_back_as_it_was(orthanc: Orthanc, real_data: Path, tmp_path: Path):
+    folder = real_data / "chest_ct_nlst" / "dicom_jpegls_16"
+    files = sorted(path for path in folder.iterdir() if path.suffix == ".dcm")
+    assert push(folder, address=orthanc.address) == len(files) == 16
+    (pulled,) = pull(_address(orthanc, files), output_dir=tmp_path / "out")
+    assert _pixels(list(pulled.iterdir())) == _pixels(files)
+    syntaxes = {str(pydicom.dcmread(path).file_meta.TransferSyntaxUID) for path in pulled.iterdir()}
+    assert syntaxes == {"1.2.840.10008.1.2.4.80"}, "JPEG-LS lossless, not decoded on the way"

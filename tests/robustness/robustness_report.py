@@ -21,7 +21,8 @@ silence.
   piece, up to 4.3 GB.
 - Files that name other files: the voxels of MetaImage and NRRD only in the header's folder or below; a DICOMDIR is no
   image, and nothing that it names is opened.
-- Fewer or more voxels than declared: NIfTI to the byte, gzip to its checksum; NRRD and MetaImage where there are fewer.
+- Fewer or more voxels than declared: NIfTI, NRRD and MetaImage to the byte, also within gzip and zlib. (SimpleITK fills
+  up a compressed MetaImage that ends early with whatever the memory held.)
 - Links that lead back: each folder once. Pipes and devices are not read.
 - Numbers of axes on which ITK ends the process: fields of MetaImage and NRRD are counted before ITK sees them.
 

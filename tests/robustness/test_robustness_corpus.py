@@ -21,7 +21,7 @@ from medseg.intake.inspection import inspect
 
 MHD = (
     "ObjectType = Image\nNDims = 3\nDimSize = {size}\nElementSpacing = 1 1 1\nElementType = MET_UCHAR\n"
-    "CompressedData = {compressed}\nElementDataFile = {file}\n"
+    "CompressedData = {compressed}\nCompressedDataSize = {packed}\nElementDataFile = {file}\n"
 )
 NRRD = (
     "NRRD0004\ntype: {kind}\ndimension: 3\nspace: left-posterior-superior\nsizes: {size}\n"
@@ -31,7 +31,7 @@ OUTSIDE = ["../voxels.raw", "sub/../../voxels.raw", "{absolute}", "C:\\voxels.ra
 
 
 def mhd(path: Path, *, file: str, size: str = "2 2 2", compressed: bool = False, body: bytes = b"") -> Path:
-    path.write_bytes(MHD.format(size=size, file=file, compressed=compressed).encode() + body)
+    path.write_bytes(MHD.format(size=size, file=file, compressed=compressed, packed=len(body)).encode() + body)
     return path
 
 
@@ -144,6 +144,37 @@ def test_a_nifti_with_other_than_its_voxels_is_refused(tmp_path: Path, extra: in
     for path in sorted(tmp_path.iterdir()):
         with pytest.raises(ImageError, match=rf"{path.name}: .*the file (ends after|goes on after)"):
             read_image(path)
+
+
+@pytest.mark.parametrize("size", ["3 4 5", "3 4 6", "3 4 4"], ids=["as declared", "more declared", "less declared"])
+@pytest.mark.parametrize("kind", ["mha", "mha zlib", "nrrd", "nrrd gzip"])
+def test_nrrd_and_metaimage_hold_what_they_declare_to_the_byte(tmp_path: Path, kind: str, size: str) -> None:
+    """SimpleITK alone fills a compressed MetaImage up with whatever the memory held."""
+    body, packed = bytes(range(60)), kind.endswith(("p", "b"))
+    stream = zlib.compress(body) if kind == "mha zlib" else gzip.compress(body) if packed else body
+    if kind.startswith("mha"):
+        path = mhd(tmp_path / "a.mha", file="LOCAL", size=size, compressed=packed, body=stream)
+    else:
+        path = nrrd(tmp_path / "a.nrrd", size=size, encoding="gzip" if packed else "raw", body=stream)
+    if size == "3 4 5":
+        np.testing.assert_array_equal(read_image(path).array.ravel(order="F"), range(60))
+    else:
+        with pytest.raises(
+            ImageError, match=r"a\.(mha|nrrd): the header does not declare the voxels that its file holds"
+        ):
+            read_image(path)
+
+
+@pytest.mark.parametrize("stated", ["", "CompressedDataSize = 9\n"], ids=["not stated", "wrong"])
+def test_a_compressed_metaimage_states_its_length(tmp_path: Path, stated: str) -> None:
+    """SimpleITK gives whatever the memory held where it does not, and says nothing to its caller."""
+    path = mhd(tmp_path / "a.mha", file="LOCAL", size="3 4 5", compressed=True, body=zlib.compress(bytes(range(60))))
+    content = path.read_bytes()
+    length = content.index(b"ElementDataFile") - content.index(b"CompressedDataSize")
+    start = content.index(b"CompressedDataSize")
+    path.write_bytes(content[:start] + stated.encode() + content[start + length :])
+    with pytest.raises(ImageError, match=r"a\.mha: its CompressedDataSize is not the length"):
+        read_image(path)
 
 
 def test_a_dicomdir_is_no_image_and_leads_nowhere(tmp_path: Path) -> None:

@@ -7,13 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from medseg.errors import ImageError
-from medseg.intake.checks import refuse_too_large
+from medseg.intake.checks import refuse_too_large, unreadable
 
 _LARGEST_HEADER = 1 << 20
 _DEFLATE_LIMIT = 1032
 """The most that deflate can shrink anything (zlib's technical notes)."""
+_ZLIB_OR_GZIP = 47
+"""zlib's wbits for "32 + 15": whichever of the two the stream begins as."""
+_CHUNK_BYTES = 1 << 22
 _MOST_AXES = 5
 _ONE_EACH = ("elementspacing", "elementsize", "offset", "position", "origin", "centerofrotation")
 _MATRICES = ("transformmatrix", "rotation", "orientation")
@@ -34,16 +38,20 @@ _NRRD_BYTES |= {
 
 @dataclass(frozen=True)
 class _Declared:
-    """Size, bytes per value, whether the voxels are compressed, how long the header is, and the files that hold them.
+    """What a header says about its voxels.
 
-    `files` is empty where the voxels follow the header in the same file.
+    `packing` is "raw", "deflate" (zlib or gzip) or "other"; `packed_bytes` the length of the packed voxels where the
+    format states it; `skips` whether something may stand before the voxels; `files` is empty where the voxels follow
+    the header in the same file.
     """
 
     size: tuple[int, ...]
     itemsize: int
-    compressed: bool
+    packing: str
+    skips: bool
     header_bytes: int
     files: tuple[str, ...]
+    packed_bytes: str | None = None
 
 
 def check_itk_header(path: Path) -> None:
@@ -61,15 +69,50 @@ def check_itk_header(path: Path) -> None:
     for file_ in files:
         if not file_.is_file():
             raise ImageError(f"{path}: the file of its voxels is not there", got=file_.name)
-    held = sum(file_.stat().st_size for file_ in files) - (0 if declared.files else declared.header_bytes)
-    wanted = math.prod(declared.size) * declared.itemsize
-    if min(declared.size) < 1 or wanted > held * (_DEFLATE_LIMIT if declared.compressed else 1):
-        raise ImageError(
-            f"{path}: the header declares more voxels than its file holds",
-            got=f"size {declared.size} of {declared.itemsize} bytes in {held} bytes",
-            next_step="the file is damaged or truncated: copy or export it again",
-        )
+    start = 0 if declared.files else declared.header_bytes
+    held, wanted = files[0].stat().st_size - start, math.prod(declared.size) * declared.itemsize
+    if min(declared.size) < 1 or wanted > held * (1 if declared.packing == "raw" else _DEFLATE_LIMIT):
+        raise _other_size(path, declared, f"{held}")
     refuse_too_large(math.prod(declared.size), declared.itemsize, path)
+    if declared.packed_bytes not in (None, str(held)):
+        raise ImageError(
+            f"{path}: its CompressedDataSize is not the length of its compressed voxels",
+            got=declared.packed_bytes or "none",
+            expected=held,
+            next_step="the file is damaged, or its writer left it out: write it again, by SimpleITK or uncompressed",
+        )
+    if declared.packing == "deflate" and not declared.skips:
+        held = _inflated_bytes(files[0], start=start, enough=wanted + 1)
+    if held != wanted and not declared.skips and declared.packing != "other":
+        raise _other_size(path, declared, f"{held}" if held <= wanted else "more")
+
+
+def _inflated_bytes(path: Path, *, start: int, enough: int) -> int:
+    """How many bytes the zlib or gzip stream from byte `start` on holds, counted up to `enough`.
+
+    ITK leaves memory as it finds it where a stream ends early, and says nothing.
+    """
+    from isal import isal_zlib
+
+    inflater, size = isal_zlib.decompressobj(wbits=_ZLIB_OR_GZIP), 0
+    errors: tuple[Any, ...] = (isal_zlib.error, EOFError)
+    with unreadable(path, "a compressed volume", *errors), path.open("rb") as file:
+        file.seek(start)
+        while size < enough and not inflater.eof:
+            chunk = inflater.unconsumed_tail or file.read(_CHUNK_BYTES)
+            if not chunk:
+                raise EOFError(f"its compressed voxels end early, after {size} bytes")
+            size += len(inflater.decompress(chunk, _CHUNK_BYTES))
+    return size
+
+
+def _other_size(path: Path, declared: _Declared, held: str) -> ImageError:
+    return ImageError(
+        f"{path}: the header does not declare the voxels that its file holds",
+        got=f"size {declared.size} of {declared.itemsize} bytes against {held} bytes",
+        expected=f"{math.prod(declared.size) * declared.itemsize} bytes",
+        next_step="the file is damaged or truncated: copy or export it again",
+    )
 
 
 def _inside(name: str, path: Path) -> str:
@@ -102,8 +145,10 @@ def _meta(text: bytes, path: Path) -> _Declared:
     if kind not in _META_BYTES or "elementdatafile" not in fields:
         raise _no_header(path, "ElementType and ElementDataFile")
     channels = _numbers(fields.get("elementnumberofchannels", "1"), path)
-    itemsize, compressed = _META_BYTES[kind] * channels[0], fields.get("compresseddata", "").lower() == "true"
-    return _Declared(size, itemsize, compressed, length, _meta_files(fields["elementdatafile"], path))
+    packing = "deflate" if fields.get("compresseddata", "").lower() == "true" else "raw"
+    skips, files = fields.get("headersize", "0") != "0", _meta_files(fields["elementdatafile"], path)
+    packed = None if packing == "raw" else fields.get("compresseddatasize", "")  # without it ITK reads at random
+    return _Declared(size, _META_BYTES[kind] * channels[0], packing, skips, length, files, packed)
 
 
 def _refuse_counts(fields: Mapping[str, str], axes: int, path: Path) -> None:
@@ -139,8 +184,9 @@ def _nrrd(text: bytes, path: Path) -> _Declared:
     encoding = fields.get("encoding", "").lower()
     if itemsize is None or encoding not in ("raw", "gzip", "gz", "bzip2", "bz2"):
         raise _no_header(path, "type and encoding (raw, gzip or bzip2)")
-    length = len(text) if end is None else end.end()
-    return _Declared(size, itemsize, encoding != "raw", length, _nrrd_files(fields.get("datafile"), path))
+    length, skips = len(text) if end is None else end.end(), "byteskip" in fields or "lineskip" in fields
+    packing = "raw" if encoding == "raw" else "deflate" if encoding in ("gzip", "gz") else "other"
+    return _Declared(size, itemsize, packing, skips, length, _nrrd_files(fields.get("datafile"), path))
 
 
 def _nrrd_files(name: str | None, path: Path) -> tuple[str, ...]:

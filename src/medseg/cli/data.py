@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.cli.arguments import Commands, UsageError, add_noun, add_output, add_verb
+from medseg.cli.arguments import Commands, UsageError, add_noun, add_output, add_verb, positive
 from medseg.cli.console import DONE, SOME_FAILED, say
 from medseg.cli.deidentify import add_deidentify, add_labels
 
@@ -183,13 +183,6 @@ def _prepare(arguments: argparse.Namespace) -> int:
         patient_csv=arguments.patient_csv,
     )
     return _done(arguments, f"datalist: {datalist}")
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1 on")
-    return int(text)
 
 
 def millimetres(text: str) -> float:

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import NoReturn
 
-from medseg.cli.arguments import Commands, add_noun, add_output, add_verb
+from medseg.cli.arguments import Commands, add_noun, add_output, add_verb, positive
 from medseg.cli.console import DONE, say
 
 _ADDRESS = "dicomweb://HOST[:PORT][/prefix], or dicomwebs:// for TLS"
@@ -84,7 +84,7 @@ def _add_receive(commands: Commands) -> None:
     parser.add_argument(
         "--allow", metavar="AET", action="append", default=[], help="take from this title only; again for more"
     )
-    parser.add_argument("--stop-after", metavar="N", type=_positive, help="stop after so many series")
+    parser.add_argument("--stop-after", metavar="N", type=positive, help="stop after so many series")
 
 
 def _add_path(parser: argparse.ArgumentParser) -> None:
@@ -145,12 +145,6 @@ def _quieten(arguments: argparse.Namespace) -> None:
     """What pynetdicom logs as an error our own message tells, with what to do about it."""
     if not arguments.debug:
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 1 on")
-    return int(text)
 
 
 def _port(text: str) -> int:

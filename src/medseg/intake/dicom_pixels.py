@@ -90,13 +90,14 @@ def fill_padding(values: Array, slices: Sequence[Array], paddings: Sequence[tupl
         return []
     masks = [_between(stored, ends) for stored, ends in zip(slices, paddings, strict=True)]
     count = sum(int(mask.sum()) for mask in masks)
-    real = [stored[~mask] for stored, mask in zip(slices, masks, strict=True) if not mask.all()]
-    if not count or not real:
+    real = (stored[~mask] for stored, mask in zip(slices, masks, strict=True))
+    ranges = [(int(part.min()), int(part.max())) for part in real if part.size]
+    if not count or not ranges:
         return []
     stated = ", ".join(
         sorted({str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}" for ends in paddings if ends})
     )
-    lowest, highest = min(int(r.min()) for r in real), max(int(r.max()) for r in real)
+    lowest, highest = min(low for low, _ in ranges), max(high for _, high in ranges)
     if not all(ends is None or ends[1] < lowest or ends[0] > highest for ends in paddings):
         return [_doubtful_padding(stated, lowest, highest, count)]
     fill = min(part[~mask].min() for part, mask in zip(values, masks, strict=True) if not mask.all())

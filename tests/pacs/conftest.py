@@ -58,12 +58,3 @@ def own_logging() -> Iterator[None]:
     loggers[0].handlers[:] = handlers
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
-
-
-@pytest.fixture(autouse=True)
-def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine pynetdicom's own reactor may take an answer that its sender waits for: the sender tries again.
-
-    Association._run_reactor reads messages between `wait` and the moment at which send_c_store takes it for paused.
-    """
-    monkeypatch.setattr("medseg.dicom.dimse.ANSWER_S", 5.0)

@@ -8,11 +8,13 @@ import os
 import re
 import socket
 import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pydicom
@@ -22,6 +24,7 @@ from pacs_series import QUICK, make_series
 from pynetdicom import evt
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
+from medseg.dicom.dimse import _Checkpoint
 from medseg.dicom.dimse_receive import Receiver, receiver
 from medseg.dicom.names import series_name
 from medseg.dicom.transfer import receive, send
@@ -264,6 +267,26 @@ def test_an_encoding_that_the_pacs_does_not_take_is_told(series: list[Path], tmp
     ds.save_as(series[0].parent / "0000.dcm")
     with storing(lambda _: 0) as peer, pytest.raises(PacsError, match=r"does not take .*0000\.dcm"):
         send(series[0].parent, peer=peer, retries=QUICK)
+
+
+def test_a_request_never_takes_a_running_thread_for_a_halted_one(monkeypatch: pytest.MonkeyPatch):
+    """The unlucky order of two threads' steps: the checkpoint closes when its thread has just been let through."""
+    association = SimpleNamespace(_is_paused=True)
+    checkpoint = _Checkpoint(association)
+    let_through = threading.Event.wait
+
+    def unlucky(event: threading.Event, timeout: float | None = None) -> bool:
+        passed = let_through(event, timeout)
+        checkpoint.clear()
+        return passed
+
+    monkeypatch.setattr(threading.Event, "wait", unlucky)
+    assert not checkpoint.wait(0.01)
+    assert association._is_paused, "it has not gone on, and is not marked as running"
+    monkeypatch.undo()
+    checkpoint.set()
+    assert checkpoint.wait(0.01)
+    assert not association._is_paused
 
 
 def test_a_warning_counts_as_stored(series: list[Path]):

@@ -11,6 +11,7 @@ import logging
 import re
 import socket
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -87,6 +88,37 @@ class _PromptSocket(socket.socket):
         with suppress(OSError):  # the other side has gone: the next reading tells
             self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         return data
+
+
+class _Checkpoint(threading.Event):
+    """Where an association's thread halts while a request waits for its answer.
+
+    pynetdicom 3.0.4 marks the thread as running only some time after it has gone on: a request that comes in between
+    takes it for halted, and may lose its answer to it and wait until the time is up (pynetdicom issue 875). Here both
+    are one step.
+    """
+
+    def __init__(self, association: Any) -> None:
+        super().__init__()
+        self._association, self._step = association, threading.Lock()
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        while super().wait(timeout):
+            with self._step:
+                if self.is_set():
+                    self._association._is_paused = False
+                    return True
+        return False
+
+    def clear(self) -> None:
+        with self._step:
+            super().clear()
+
+
+def _prepare(event: Any) -> None:
+    without_delay(event)
+    event.assoc._reactor_checkpoint = _Checkpoint(event.assoc)
 
 
 def without_delay(event: Any) -> None:
@@ -171,7 +203,7 @@ def _associated(files: Sequence[_File], peer: Peer) -> Iterator[Any]:
         contexts=_contexts(files),
         ae_title=peer.called_title,
         max_pdu=PDU_BYTES,
-        evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _prepare)],
     )
     try:
         _refuse_refusal(association, peer)

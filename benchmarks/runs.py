@@ -1,4 +1,4 @@
-"""The command `medseg predict` on a folder, timed from its start to its end, and what its manifests tell."""
+"""`medseg predict` on a folder, as a command from its start to its end or in this process, and what manifests tell."""
 
 from __future__ import annotations
 
@@ -35,7 +35,19 @@ def predict(bundle: str, inputs: Path, output: Path, options: Sequence[str] = ()
     command = [str(COMMAND), "predict", bundle, "-i", str(inputs), "-o", str(output), "--quiet", *options]
     started = time.perf_counter()
     subprocess.run(command, check=True)
-    seconds = time.perf_counter() - started
+    return _told(output, time.perf_counter() - started)
+
+
+def predict_here(bundle: str, inputs: Path, output: Path, *, jobs: int, device: str) -> Run:
+    """The same in this process: without imports, with loading the model."""
+    from medseg.workflows.predict import CaseOptions, predict
+
+    started = time.perf_counter()
+    predict(bundle, inputs=inputs, output_dir=output, options=CaseOptions(jobs=jobs, device=device))
+    return _told(output, time.perf_counter() - started)
+
+
+def _told(output: Path, seconds: float) -> Run:
     stages: dict[str, float] = {}
     peak_bytes = 0
     manifests = list(output.glob("*_manifest.json"))

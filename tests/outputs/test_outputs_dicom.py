@@ -15,6 +15,7 @@ from pydicom.sr.codedict import codes
 
 from medseg.case import Image, Prediction
 from medseg.dicom.codes import SegmentCode
+from medseg.dicom.source import quiet_pydicom
 from medseg.errors import OutputError
 from medseg.intake import read_label
 from medseg.intake.dicom_source import SourceImages, source_images
@@ -117,30 +118,47 @@ def test_results_carry_the_patient_and_the_study_of_the_source(
         assert made.SeriesInstanceUID != of.SeriesInstanceUID
 
 
-@pytest.mark.parametrize("name", ["Mononym", "Müller^Jörg", ""], ids=["one_part", "latin_1", "empty"])
-def test_names_go_through_as_they_are_and_no_warning_tells_them(
+ODD: dict[str, dict[str, Any]] = {
+    "one_part": {"PatientName": "Mononym"},
+    "latin_1": {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jörg"},
+    "japanese": {"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=山田^太郎"},
+    "chinese": {"SpecificCharacterSet": "GB18030", "PatientName": "Wang^XiaoDong=王^小东"},
+    "no_name": {"PatientName": ""},
+    "sex": {"PatientSex": "U"},
+    "dates": {"PatientBirthDate": "unknown", "StudyDate": "2026-01-02", "StudyTime": "25:61"},
+    "identifiers_too_long": {"StudyID": "12345678901234567890", "AccessionNumber": "1" * 20},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_patient_and_study_go_through_as_they_are_and_no_warning_tells_them(
     name: str, ct: Image, labels: np.ndarray, segments: Segments
 ) -> None:
     """Warnings are errors here; highdicom's quote the name."""
-    for path in sorted(ct.source.iterdir()):
-        data = pydicom.dcmread(path)
-        data.SpecificCharacterSet, data.PatientName = "ISO_IR 100", name
-        data.save_as(path)
+    with quiet_pydicom():
+        for path in sorted(ct.source.iterdir()):
+            data = pydicom.dcmread(path)
+            for keyword, value in ODD[name].items():
+                setattr(data, keyword, value)
+            data.save_as(path)
     for path in _write(ct, labels, segments, DICOM).values():
-        assert str(pydicom.dcmread(path).PatientName) == name
+        with quiet_pydicom():
+            made = pydicom.dcmread(path)
+            kept = [key for key in ODD[name] if key != "SpecificCharacterSet"]
+            assert {key: str(made[key].value) for key in kept} == {key: str(data[key].value) for key in kept}
 
 
-def test_a_source_that_breaks_dicom_is_refused_without_what_it_says(
-    ct: Image, labels: np.ndarray, segments: Segments
+def test_what_a_library_says_of_a_source_is_not_passed_on(
+    ct: Image, labels: np.ndarray, segments: Segments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for path in sorted(ct.source.iterdir()):
-        data = pydicom.dcmread(path)
-        data.PatientSex = "SECRETSEX"
-        data.save_as(path)
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("SECRETNAME is no name")
+
+    monkeypatch.setattr("highdicom.seg.Segmentation", fail)
     with pytest.raises(OutputError, match="case case: no dicom-seg can be made of") as caught:
         _write(ct, labels, segments, ["dicom-seg"])
     assert "SECRET" not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert caught.value.__suppress_context__, "nor does a traceback show it"
 
 
 KNOWN_TO_DEBIAN = ["dicom-seg", "rtstruct", "sr"]

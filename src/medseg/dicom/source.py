@@ -18,6 +18,10 @@ _EMPTY_IF_MISSING = (
     *("AccessionNumber", "ReferringPhysicianName"),
 )
 _NAMES = ("PatientName", "ReferringPhysicianName")
+_UTF8 = "ISO_IR 192"
+"""Results are written in it whatever the source used: highdicom does not take every combination of sets."""
+_CHECKED = ("PatientSex", "PatientBirthDate", "StudyDate", "StudyTime")
+"""What highdicom refuses where it breaks the rules of DICOM, as real files do."""
 _TAKEN_OVER = (
     *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "OtherPatientIDs"),
     *("PatientAge", "PatientSize", "PatientWeight", "PatientIdentityRemoved", "DeidentificationMethod"),
@@ -50,8 +54,8 @@ def quiet_pydicom() -> Iterator[None]:
 def completed(datasets: Sequence[Any]) -> list[Any]:
     """Copies of `datasets` that have every attribute a result needs of them; what is missing is empty.
 
-    Names of one part end with a caret, which means the same: highdicom warns, with the name, where there is none.
-    `restore_names` puts the original ones into a result.
+    What highdicom would refuse or warn of is kept from it: names of one part end with a caret, which means the same,
+    and sex, dates and times are empty. `restore` puts the original ones into a result.
     """
     return [_completed(dataset) for dataset in datasets]
 
@@ -63,21 +67,25 @@ def take_over(result: Any, source: Any) -> None:
             result[keyword] = source[keyword]
 
 
-def restore_names(result: Any, source: Any) -> None:
-    """Give `result` the names of persons as they stand in `source`."""
-    for keyword in _NAMES:
+def restore(result: Any, source: Any) -> None:
+    """Give `result` the names, sex, dates and times as they stand in `source`."""
+    for keyword in (*_NAMES, *_CHECKED):
         if keyword in source and keyword in result:
             result[keyword] = source[keyword]
 
 
 def _completed(dataset: Any) -> Any:
     found = deepcopy(dataset)  # a shallow copy of a pydicom data set shares its elements
+    found.decode()
+    found.SpecificCharacterSet = _UTF8
     for keyword in _EMPTY_IF_MISSING:
         if keyword not in found:
             setattr(found, keyword, "")
     for keyword in _NAMES:
         if str(found[keyword].value or "") and "^" not in str(found[keyword].value):
             setattr(found, keyword, f"{found[keyword].value}^")
+    for keyword in _CHECKED:
+        setattr(found, keyword, "")
     missing = [k for k in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID") if not found.get(k)]
     if missing:
         raise OutputError(

@@ -10,7 +10,7 @@ import numpy as np
 from medseg import __version__
 from medseg.case import Array, LabelArray
 from medseg.dicom.codes import Rgb, SegmentCode
-from medseg.dicom.source import completed, quiet_pydicom, restore_names
+from medseg.dicom.source import completed, quiet_pydicom, restore
 from medseg.intake.dicom_source import SourceImages
 from medseg.outputs.algorithm import SERIES_NUMBER, Algorithm, coded, dicom_extra, new_uid, tracking_id, tracking_uid
 
@@ -78,7 +78,7 @@ def make_seg(
             omit_empty_frames=bool(labels.any()),
             series_description=f"{algorithm.name} {'segmentation' if kind == 'BINARY' else 'label map'}"[:64],
         )
-    restore_names(made, source.datasets[0])
+    restore(made, source.datasets[0])
     _add_modifiers(made, segments)
     if "FrameOfReferenceUID" not in made:
         made.PatientOrientation = source.datasets[0].get("PatientOrientation", "")

@@ -11,7 +11,7 @@ import numpy as np
 from medseg import __version__
 from medseg.case import Array, Image, LabelArray
 from medseg.dicom.codes import PRIVATE_SCHEME, Code, SegmentCode
-from medseg.dicom.source import completed, quiet_pydicom, restore_names
+from medseg.dicom.source import completed, quiet_pydicom, restore
 from medseg.geometry import spacing_mm, voxel_volume_ml
 from medseg.intake.dicom_source import SourceImages
 from medseg.outputs.algorithm import SERIES_NUMBER, Algorithm, coded, dicom_extra, new_uid, tracking_id, tracking_uid
@@ -135,7 +135,7 @@ def make_sr(
             manufacturer_model_name=algorithm.name[:64],
             software_versions=__version__,
         )
-    restore_names(made, source.datasets[0])
+    restore(made, source.datasets[0])
     return made
 
 

@@ -12,7 +12,7 @@ from medseg import __version__
 from medseg.case import Affine, Array, LabelArray
 from medseg.dicom.codes import SegmentCode
 from medseg.dicom.contours import Points, contours_of
-from medseg.dicom.source import completed, quiet_pydicom, restore_names, take_over
+from medseg.dicom.source import completed, quiet_pydicom, restore, take_over
 from medseg.errors import OutputError
 from medseg.intake.dicom_source import SourceImages
 from medseg.outputs.algorithm import SERIES_NUMBER, Algorithm, new_uid
@@ -70,7 +70,7 @@ def make_rtstruct(
             for number, segment in sorted(segments.items())
         ]
         made.RTROIObservationsSequence = [_observation(number, s) for number, s in sorted(segments.items())]
-    restore_names(made, source.datasets[0])
+    restore(made, source.datasets[0])
     return made
 
 

@@ -116,6 +116,22 @@ def test_a_device_without_bfloat16_needs_no_record_and_says_nothing(
     assert not caplog.messages
 
 
+@pytest.mark.usefixtures("cpu_with")
+def test_a_record_is_made_with_torch_and_speaks_for_no_other_back_end(tmp_path: Path, weights: str) -> None:
+    add_record(record(weights), tmp_path / "precision.json")
+    for backend, dtype in (("torch", torch.bfloat16), ("openvino", torch.float32)):
+        segmenter = Segmenter(
+            network=torch.nn.Conv3d(1, 2, 1),
+            loading=[],
+            preprocessing=[],
+            inferer=SlidingWindow(roi_size=[4] * 3),
+            precision_record=str(tmp_path / "precision.json"),
+            weights=weights,
+            backend=backend,  # type: ignore[arg-type]
+        )
+        assert segmenter.precision_on(CPU) == dtype
+
+
 def test_a_gpu_is_told_by_name_and_capability(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)

@@ -86,7 +86,7 @@ class Segmenter:
         Where the network runs.
     precision_record, weights
         The bundle's models/precision.json and the checkpoints in `network`: with them precision "auto" may choose
-        bfloat16 (`choose_precision`); without them it is float32.
+        bfloat16 (`choose_precision`); without them, and with another back end than torch, it is float32.
     backend
         What runs the network in medseg's `SlidingWindow`: "torch", or "openvino" where its extra is installed.
     """
@@ -104,8 +104,9 @@ class Segmenter:
         weights: str | Sequence[str] = (),
         backend: Backend = "torch",
     ) -> None:
-        self.device = torch.device(device)
-        record = None if precision_record is None else Path(precision_record)
+        self.device, self.backend = torch.device(device), backend
+        # Records are made with torch: another back end rounds in other places, so that "auto" is float32 there.
+        record = Path(precision_record) if precision_record is not None and backend == "torch" else None
         asked: Precision = getattr(inferer, "precision", "fp32")  # of MONAI's own inferers: as the network is
         self._precisions: dict[torch.device, torch.dtype] = {}
         self._choose = partial(choose_precision, asked, record=record, weights=weights)

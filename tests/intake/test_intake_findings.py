@@ -354,3 +354,43 @@ def test_a_slice_taken_out_of_a_real_series_is_missed(real_data: Path, tmp_path:
     assert codes(entry, "error") == ["missing-slices"]
     assert entry.findings[0].message.startswith("2 slices are missing; got 9.810 mm between slice ")
     assert "expected 3.270 mm" in entry.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("turn", "normal", "axes"),
+    [
+        ([1, 0, 0, 0, 1, 0], (0, 0, 1), "LPS"),
+        ([1, 0, 0, 0, 0, -1], (0, 1, 0), "LIP"),
+        ([0, 1, 0, 0, 0, -1], (-1, 0, 0), "PIR"),
+        ([0.8, 0.6, 0, -0.6, 0.8, 0], (0, 0, 1), "LPS"),
+    ],
+    ids=["axial", "coronal", "sagittal", "oblique"],
+)
+def test_slices_of_any_direction_are_sorted_along_their_normal(
+    tmp_path: Path, make_dicom: Make, turn: list[float], normal: tuple[int, ...], axes: str
+) -> None:
+    """Files in reverse order; slice k holds 6 k + 0..5 and lies 3 k mm along the normal."""
+    for k in range(3):
+        place = [3.0 * k * n for n in normal]
+        make_dicom(tmp_path / f"{9 - k}.dcm", PIXELS + 6 * k, ImagePositionPatient=place, ImageOrientationPatient=turn)
+    image = read_image(tmp_path)
+    assert image.array[0, 0, 0].tolist() == [0, 6, 12]
+    np.testing.assert_allclose(image.affine[:3, 2], 3 * np.array(normal) * [-1, -1, 1], atol=1e-9)
+    assert only(tmp_path).orientation == axes
+
+
+def test_a_tilted_multi_frame_file_names_its_repair_and_is_repaired(tmp_path: Path, make_enhanced: Make) -> None:
+    from pydicom import dcmread
+
+    from medseg.intake.repair import straighten
+
+    path = make_enhanced(tmp_path / "a.dcm", [0, 4, 8])
+    file = dcmread(path)
+    for k, frame in enumerate(file.PerFrameFunctionalGroupsSequence):
+        frame.PlanePositionSequence[0].ImagePositionPatient = [5, 6 + k, 4 * k]
+    file.save_as(path)
+    assert codes(only(path), "error") == ["tilted-gantry"]
+    assert refused(path).endswith(f"medseg data fix {path} -o fixed.nii.gz --tilt")
+    image = straighten(path)
+    assert (image.modality, image.array.shape[2]) == ("MR", 3)
+    np.testing.assert_allclose(image.affine[:3, :3], np.diag([-3, -2, 4]), atol=1e-9)

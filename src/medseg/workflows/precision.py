@@ -89,7 +89,7 @@ def check_precision(
     segmenters = (build(full, folder, "segmenter"), build(half, folder, "segmenter"))
     _refuse_slow(segmenters[0].device)
     if (backend := segmenters[0].backend) != "torch":
-        raise BundleError("records of precision", got=f"back end {backend}", expected="torch, the only one they are for")
+        raise BundleError("records of precision", got=f"back end {backend}", expected="torch, as they are for it alone")
     names = {value: name for value, name in read_metadata(folder).labels.items() if value > 0}
     items = list(build(full, folder, "dataset"))
     agreements = tuple(one for item in items for one in _compared(segmenters, item, names))

@@ -22,6 +22,7 @@ LABEL_TOLERANCE = 1e-3
 """How far a stored label may lie from an integer: scaled NIfTI masks come back as 0.9999999."""
 
 _SINGULAR = 1e-6
+_MASK_FOLLOWS = "repair its image by medseg data fix --tilt, then put the mask onto that one's grid by --resample-label"
 _warned: set[Path] = set()
 logger = logging.getLogger(__name__)
 
@@ -81,8 +82,11 @@ def checked_affine(affine: Array, path: Path) -> Affine:
     return matrix
 
 
-def shear_findings(image: Image) -> list[Finding]:
-    """Voxel axes that are not perpendicular: a CT with a tilted gantry that was written without resampling."""
+def shear_findings(image: Image, *, is_mask: bool = False) -> list[Finding]:
+    """Voxel axes that are not perpendicular: a CT with a tilted gantry that was written without resampling.
+
+    An image is repaired by interpolation; a mask follows its repaired image, as labels are not interpolated.
+    """
     off = shear_deg(image.affine)
     if off <= TILT_TOLERANCE_DEG:
         return []
@@ -93,8 +97,8 @@ def shear_findings(image: Image) -> list[Finding]:
             what="its voxel axes are not perpendicular (a tilted gantry?)",
             got=f"{off:.2f} degrees from a right angle",
             expected=f"at most {TILT_TOLERANCE_DEG} degrees",
-            next_step="resample it to a rectangular grid",
-            repair="--tilt",
+            next_step=_MASK_FOLLOWS if is_mask else "resample it to a rectangular grid",
+            repair=None if is_mask else "--tilt",
         )
     ]
 

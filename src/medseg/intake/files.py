@@ -108,7 +108,7 @@ def read_label(
 
         return checked_label(read_dicom_label(source, reference=reference, names=names))
     label = read_plain(source, as_label=True)
-    refuse(shear_findings(label), source)
+    refuse(shear_findings(label, is_mask=True), source)
     return checked_label(label)
 
 

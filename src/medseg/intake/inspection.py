@@ -212,7 +212,7 @@ def _plain_entry(file: Path, modality: str | None) -> Entry:
     if image is None:
         return entry
     _take(entry, image)
-    entry.findings += shear_findings(image)
+    entry.findings += shear_findings(image, is_mask=is_mask)
     if is_mask:
         label, found = _errors_of(lambda: checked_label(image), file)
         entry.findings += [*found, *(_partner_findings(label, file) if label is not None else [])]

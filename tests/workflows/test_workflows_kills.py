@@ -18,9 +18,11 @@ import nibabel
 import pytest
 
 from medseg.datasets import load_datalist
+from medseg.workflows import CaseOptions, predict
 
 CASES = 24
 PATIENCE_S = 120.0
+CHANCE = random.Random(7)
 
 
 @pytest.fixture(scope="module")
@@ -75,43 +77,44 @@ def check_whole(out: Path) -> None:
         json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_runs_killed_at_random_lose_and_duplicate_nothing(run: Path, images: Path, tmp_path: Path) -> None:
-    out, chance, known = tmp_path / "out", random.Random(7), dict[str, int]()
-    for _ in range(3):
-        with started(command(run, images, out)) as process:
-            wait_for(len(known) + chance.randrange(1, 6), out, process)
-            time.sleep(chance.uniform(0, 0.05))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        check_whole(out)
-        times = {name: (out / name).stat().st_mtime_ns for name in manifests(out)}
-        assert known.items() <= times.items()  # what one run had done the next leaves alone
-        known = times
-    done = subprocess.run(command(run, images, out), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    cases = report(out)["cases"]
-    assert [case["id"] for case in cases] == [f"case_{i:02}" for i in range(CASES)]
-    assert {case["status"] for case in cases} == {"done"}
-    assert sum(case["resumed"] for case in cases) == len(known)
-    names = {f"case_{i:02}{end}" for i in range(CASES) for end in (".nii.gz", "_preview.png", "_manifest.json")}
-    assert {path.name for path in out.iterdir()} == names | {"report.json"}
-    check_whole(out)
-    twins = [(out / f"case_{i:02}.nii.gz").read_bytes() for i in (0, 6, 12, 18)]  # of one image
-    assert len(set(twins)) == 1
-
-
-def test_sigterm_ends_the_command_with_a_message_and_its_code(run: Path, images: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with started(command(run, images, out)) as process:
-        wait_for(2, out, process)
+def stop_at_random(words: list[str], out: Path, number: signal.Signals, *, done: int) -> tuple[int, str, float]:
+    """Start the command, send it a signal when a few more cases than `done` are done; code, messages, seconds."""
+    with started(words) as process:
+        wait_for(done + CHANCE.randrange(1, 5), out, process)
+        time.sleep(CHANCE.uniform(0, 0.05))
         asked = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         error = process.communicate(timeout=PATIENCE_S)[1]
-        seconds = time.monotonic() - asked
-    assert (process.returncode, seconds < 5) == (128 + signal.SIGTERM, True)
+        return process.returncode, error, time.monotonic() - asked
+
+
+def finished_cases(out: Path) -> dict[str, int]:
+    """Manifests and when they were written."""
+    return {name: (out / name).stat().st_mtime_ns for name in manifests(out)}
+
+
+def test_runs_that_are_killed_and_stopped_lose_and_duplicate_nothing(run: Path, images: Path, tmp_path: Path) -> None:
+    out, known, words = tmp_path / "out", dict[str, int](), command(run, images, tmp_path / "out")
+    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+        code, error, seconds = stop_at_random(words, out, number, done=len(known))
+        check_whole(out)
+        assert known.items() <= finished_cases(out).items()  # what one run had done the next leaves alone
+        known = finished_cases(out)
+        assert code == (-number if number is signal.SIGKILL else 128 + number)
+    assert seconds < 5
     written = report(out)
     assert written["stopped"] == "stopped by SIGTERM"
     assert f"stopped by SIGTERM: {written['done']} of {CASES} cases done" in error
     assert written["done"] + written["not_done"] == CASES
     assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+
+    finished = predict(run, inputs=images, output_dir=out, options=CaseOptions(resume=True, device="cpu"))
+    assert [case.id for case in finished.cases] == [f"case_{i:02}" for i in range(CASES)]
+    assert {case.status for case in finished.cases} == {"done"}
+    assert sum(case.resumed for case in finished.cases) == len(known)
+    assert known.items() <= finished_cases(out).items()
+    names = {f"case_{i:02}{end}" for i in range(CASES) for end in (".nii.gz", "_preview.png", "_manifest.json")}
+    assert {path.name for path in out.iterdir()} == names | {"report.json"}
     check_whole(out)
+    twins = [(out / f"case_{i:02}.nii.gz").read_bytes() for i in (0, 6, 12, 18)]  # of one image
+    assert len(set(twins)) == 1

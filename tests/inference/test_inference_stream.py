@@ -17,6 +17,7 @@ from scipy.special import entr, softmax
 
 from medseg.errors import BundleError
 from medseg.inference import Foreground, Mirror, Segmenter, SlidingWindow, restore_labels
+from medseg.inference.memory import windows_at_once
 from medseg.inference.runner import WindowRunner
 from medseg.inference.volume import Volume
 
@@ -279,6 +280,16 @@ def test_what_cannot_be_helped_is_raised(most: int, error: Exception) -> None:
     options = SlidingWindow(roi_size=[6] * 3, precision="fp32", sw_batch_size=2)
     with pytest.raises(type(error), match=str(error)):
         WindowRunner(Hungry(most, error), settings=options, device=CPU)([volume(noise(1, 12, 12, 12))], sinks=[()])
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "expected"),
+    [("cpu", 10**12, 1), ("cuda", 1000, 5), ("cuda", 150, 1), ("cuda", 10**6, 16)],
+    ids=["cpu", "half of the free memory", "never none", "bounded"],
+)
+def test_windows_at_once_by_memory(device: str, free: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free, 10**12))
+    assert windows_at_once(torch.device(device), bytes_per_window=100) == expected
 
 
 def test_larger_windows_are_taken_where_the_bundle_allows() -> None:

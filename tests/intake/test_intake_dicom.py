@@ -234,6 +234,14 @@ def test_objects_that_are_no_grey_image_are_refused(
         read_image(make_dicom(tmp_path / "a.dcm", PIXELS, **tags))
 
 
+@pytest.mark.parametrize("lost", ["ImagePositionPatient", "ImageOrientationPatient"])
+def test_half_a_place_makes_no_picture_of_a_slice(tmp_path: Path, make_dicom: Make, lost: str) -> None:
+    """Of a class that nobody knows, so that only its place tells that it is a slice."""
+    path = make_dicom(tmp_path / "a.dcm", PIXELS, SOPClassUID="1.2.840.113619.4.99", **{lost: None})
+    with pytest.raises(GeometryError, match=f"does not say where it lies; got no {lost}"):
+        read_image(path)
+
+
 def test_constant_x_rays_are_refused(tmp_path: Path, make_dicom: Make) -> None:
     with pytest.raises(ImageError, match="same value; got 0"):
         read_image(make_dicom(tmp_path / "a.dcm", np.zeros((2, 2), np.uint16), kind="DX"))

@@ -117,7 +117,8 @@ class Header:
             return "frames"
         if sop in _PICTURES and not (sop == _UID + "7" and self._placed):
             return "picture"
-        return "slice" if sop in _SLICES or self._placed else "picture"
+        half_placed = self.tags.get("ImagePositionPatient") or self.tags.get("ImageOrientationPatient")
+        return "slice" if sop in _SLICES or half_placed else "picture"  # half a place is refused, not passed over
 
     @property
     def name(self) -> str:

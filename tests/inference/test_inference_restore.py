@@ -119,11 +119,15 @@ def test_rounded_direction_cosines_are_no_turn() -> None:
     assert np.mean(labels != logits.argmax(0).numpy()) < 0.01
 
 
+@pytest.mark.parametrize("values_at_once", [1, 200, 10**9])
 @pytest.mark.parametrize("layers", [2, 3, 4, 6])
 @pytest.mark.parametrize("shape", [(5, 6, 7), (5, 7)], ids=str)
 @pytest.mark.parametrize("flip", [1, -1])
-def test_the_result_does_not_depend_on_the_blocks(layers: int, shape: tuple[int, ...], flip: int) -> None:
+def test_the_result_does_not_depend_on_the_blocks(
+    layers: int, shape: tuple[int, ...], flip: int, values_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Blocks of some layers, neighbours sharing one, along the slowest axis."""
+    monkeypatch.setattr(restore, "BLOCK_VALUES", values_at_once)
     logits = torch.randn(3, *[6] * len(shape), generator=torch.Generator().manual_seed(2))
     affine = placed(*[flip * 1.6] * len(shape), offset=(0.3 if flip > 0 else 7.1,) * len(shape))
     whole = restored(logits, affine, np.eye(4), shape)

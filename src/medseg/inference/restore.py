@@ -26,6 +26,9 @@ POINTS_AT_ONCE = 1 << 18
 ROWS_FROM_CLASSES = 8
 """From so many classes on a voxel's logits are laid side by side, so that one look-up fetches them all."""
 
+BLOCK_VALUES = 1 << 25
+"""Logits of a block that are restored at once: what is computed for them stays small beside the block itself."""
+
 DENSE_VALUES = 1 << 25
 """Interpolated logits held at once for a sink."""
 
@@ -129,6 +132,11 @@ class Restoration:
         at
             First voxel of the block on the network's grid along each of `axes`.
         """
+        layers = max(1, BLOCK_VALUES // max(1, logits[:, 0].numel()))
+        for first in range(0, max(1, logits.shape[1] - 1), layers):
+            self._put_layers(logits[:, first : first + layers + 1], [at[0] + first, *at[1:]])
+
+    def _put_layers(self, logits: torch.Tensor, at: Sequence[int]) -> None:
         assert self._labels is not None, "start comes before put"
         where = [m.owned(a, n) for m, a, n in zip(self._maps, at, logits.shape[1:], strict=True)]
         if any(part.start == part.stop for part in where):

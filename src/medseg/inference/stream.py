@@ -16,7 +16,7 @@ from medseg.inference.restore import set_background
 
 
 class Receiver(Protocol):
-    """Takes finished blocks."""
+    """Takes finished blocks; their memory is used again for the next."""
 
     def start(self, classes: int) -> None:
         """The first block is about to come."""
@@ -64,12 +64,13 @@ class Stream:
         self._starts = [plan.starts[axis] for axis in self.axes]
         self._extent = list(self.weights.shape)
         self._next = 0  # strips that are finished
-        self._strip: torch.Tensor | None = None
+        self._strip: torch.Tensor | None = None  # sums of this strip, and in its last rows of the next one
+        self._begun = False
         self._classes = 0
-        self._row_rest: torch.Tensor | None = None  # of this row of windows, for the next strip
-        self._row_edge: torch.Tensor | None = None  # the last layer that was handed on in this row
-        self._layers_rest: dict[int, torch.Tensor] = {}  # of the row of windows before, by strip
-        self._layers_edge: dict[int, torch.Tensor] = {}
+        self._layers_rest: dict[int, torch.Tensor] = {}  # sums that the row of windows before left, by strip
+        self._layers_edge: dict[int, torch.Tensor] = {}  # the last layer that was handed on, by strip
+        self._row_edge: torch.Tensor | None = None  # the last rows that were handed on in this row of windows
+        self._block: torch.Tensor | None = None  # memory of the last block, for the next
 
     def add(self, window: Sequence[int], logits: torch.Tensor) -> None:
         """Add the logits ``(C, *plan.roi_size)`` of the window with these indices into `plan.starts`."""
@@ -78,8 +79,7 @@ class Stream:
             self.receiver.start(self._classes)
         slow, middle, *fast = (window[axis] for axis in self.axes)
         self._finish_until(slow * self._strips_in_a_row + middle)
-        strip = self._strip if self._strip is not None else self._new_strip(logits)
-        part = self._inside(logits)
+        strip, part = self._begun_strip(), self._inside(logits)
         if fast:
             start = self._starts[2][fast[0]]
             strip = strip[..., start : start + part.shape[3]]
@@ -105,16 +105,22 @@ class Stream:
                 window = window.narrow(1 + axis, padding, size)
         return window.permute(0, *(1 + axis for axis in self.axes))
 
-    def _new_strip(self, like: torch.Tensor) -> torch.Tensor:
-        sizes = dict(zip(self.axes, (*self._extent[:2], *self._sizes[2:]), strict=True))
-        shape = (self._classes + 1, *(sizes[axis] for axis in sorted(sizes)))
-        # In memory as the network's windows lie, so that adding them up runs along memory on both sides.
-        strip = torch.zeros(shape, dtype=torch.float32, device=like.device).permute(0, *(1 + a for a in self.axes))
-        if self._row_rest is not None:
-            strip[:, :, : self._row_rest.shape[2]] = self._row_rest
-            self._row_rest = None
-        self._strip = strip
-        return strip
+    def _begun_strip(self) -> torch.Tensor:
+        """Sums of the strip that is next to be finished, with what the row of windows before left for it."""
+        if self._strip is None:
+            self._strip = self._empty((self._classes + 1, *self._extent[:2], *self._sizes[2:])).zero_()
+        if not self._begun:
+            before = self._layers_rest.pop(self._next % self._strips_in_a_row, None)
+            if before is not None:
+                self._strip[:, : before.shape[1], : before.shape[2]] += before
+            self._begun = True
+        return self._strip
+
+    def _empty(self, shape: Sequence[int]) -> torch.Tensor:
+        """``(C, *sizes)``, in memory as the network's windows lie, so that adding runs along memory on both sides."""
+        sizes = dict(zip(self.axes, shape[1:], strict=True))
+        memory = torch.empty((shape[0], *(sizes[axis] for axis in sorted(sizes))), device=self.weights.device)
+        return memory.permute(0, *(1 + axis for axis in self.axes))
 
     def _finish_until(self, index: int) -> None:
         while self._next < index:
@@ -122,49 +128,61 @@ class Stream:
             self._next += 1
 
     def _finish_strip(self, slow: int, middle: int) -> None:
-        strip = self._strip if self._strip is not None else self._new_strip(self.weights)
-        self._strip = None
+        strip = self._begun_strip()
         rows = self._after(1, middle) - self._starts[1][middle]
-        last_of_row = middle + 1 == self._strips_in_a_row
-        self._row_rest = None if last_of_row else strip[:, :, rows:].clone()
-        block = strip[:, :, :rows]
-        before = self._layers_rest.pop(middle, None)
-        if before is not None:
-            block[:, : before.shape[1]] += before
         layers = self._after(0, slow) - self._starts[0][slow]
         if slow + 1 < len(self._starts[0]):
-            self._layers_rest[middle] = block[:, layers:].clone()
-        self._hand_on(_mean(block[:, :layers]), slow, middle)
-        if last_of_row:
+            self._layers_rest[middle] = strip[:, layers:, :rows].clone()
+        self._hand_on(strip[:, :layers, :rows], slow, middle)
+        if middle + 1 == self._strips_in_a_row:
             self._row_edge = None
+            strip.zero_()
+        else:
+            _move_up(strip, rows)
+        self._begun = False
 
     def _after(self, axis: int, index: int) -> int:
         """Where the windows after this one start."""
         starts = self._starts[axis]
         return starts[index + 1] if index + 1 < len(starts) else self._sizes[axis]
 
-    def _hand_on(self, logits: torch.Tensor, slow: int, middle: int) -> None:
+    def _hand_on(self, sums: torch.Tensor, slow: int, middle: int) -> None:
+        """The block of these sums, with the layer and the row before it, which the one before it has, too."""
         at = [self._starts[0][slow], self._starts[1][middle], *[0] * (len(self.axes) - 2)]
+        more_layers, more_rows = int(slow > 0), int(middle > 0)
+        layers, rows, *rest = sums.shape[1:]
+        shape = (self._classes, layers + more_layers, rows + more_rows, *rest)
+        if self._block is None or self._block.shape != shape:
+            self._block = self._empty(shape)
+        block = self._block
+        own = block[:, more_layers:, more_rows:]
+        _mean(sums, out=own)
         for counter in self.counters:
-            counter.add(logits, at)
-        edge = self._layers_edge.get(middle)
-        self._layers_edge[middle] = logits[:, -1:].clone()
-        if edge is not None:
-            logits, at[0] = torch.cat([edge, logits], dim=1), at[0] - 1
-        edge = self._row_edge
-        self._row_edge = logits[:, :, -1:].clone()
-        if edge is not None:
-            logits, at[1] = torch.cat([edge, logits], dim=2), at[1] - 1
-        self.receiver.put(logits, at)
+            counter.add(own, at)
+        if more_layers:
+            block[:, :1, more_rows:] = self._layers_edge[middle]
+        if more_rows and self._row_edge is not None:
+            block[:, :, :1] = self._row_edge
+        self._layers_edge[middle] = own[:, -1:].clone()
+        self._row_edge = block[:, :, -1:].clone()
+        self.receiver.put(block, [at[0] - more_layers, at[1] - more_rows, *at[2:]])
 
 
-def _mean(block: torch.Tensor) -> torch.Tensor:
-    """Sums over weights, in place; where no window was run it is background for certain."""
-    logits, weights = block[:-1], block[-1]
+def _move_up(strip: torch.Tensor, rows: int) -> None:
+    """Drop the first rows of ``(C, layers, rows, ...)`` and append empty ones, in the same memory."""
+    kept = strip.shape[2] - rows
+    for first in range(0, kept, rows):  # pieces that do not overlap what they overwrite
+        last = min(first + rows, kept)
+        strip[:, :, first:last] = strip[:, :, first + rows : last + rows]
+    strip[:, :, kept:] = 0
+
+
+def _mean(sums: torch.Tensor, *, out: torch.Tensor) -> None:
+    """Sums over weights (the last of them); where no window was run it is background for certain."""
+    weights = sums[-1]
     unseen = weights == 0
     if bool(unseen.any()):
-        logits /= weights.masked_fill(unseen, 1.0)
-        set_background(logits, unseen)
-        return logits
-    logits /= weights
-    return logits
+        torch.div(sums[:-1], weights.masked_fill(unseen, 1.0), out=out)
+        set_background(out, unseen)
+    else:
+        torch.div(sums[:-1], weights, out=out)

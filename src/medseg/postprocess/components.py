@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from medseg.case import Affine, LabelArray
 from medseg.errors import BundleError
 from medseg.geometry import voxel_volume_ml
 from medseg.postprocess.regions import (
+    Box,
     Connectivity,
     Mask,
     boxes_of,
@@ -20,8 +22,10 @@ from medseg.postprocess.regions import (
     check_labels,
     memory_order,
     regions_of,
-    voxels_of,
 )
+
+LABELS_AT_ONCE = 2
+"""Labels cleaned at the same time: each needs memory for the numbers of its regions."""
 
 
 class KeepLargestComponents:
@@ -74,23 +78,37 @@ class KeepLargestComponents:
         cleaned = labels.copy(order="K")
         order = memory_order(cleaned)
         view = cleaned.transpose(order)
-        for value, box in boxes_of(view, self.labels).items():
-            mask = view[box] == value
-            dropped = self._dropped(mask, minimum_voxels, order)
-            if dropped is not None:
-                view[box][dropped] = 0
+        boxes = boxes_of(view, self.labels)
+        # Labels lie apart, so that each can be cleaned by a thread of its own; the libraries let go of Python's lock.
+        with ThreadPoolExecutor(max_workers=LABELS_AT_ONCE) as threads:
+            tasks = [
+                threads.submit(self._clean, view, labels.transpose(order), value, box, minimum_voxels, order)
+                for value, box in boxes.items()
+            ]
+            for task in tasks:
+                task.result()
         return cleaned
 
-    def _dropped(self, mask: Mask, minimum_voxels: float, order: Sequence[int]) -> Mask | None:
+    def _clean(
+        self, view: LabelArray, labels: LabelArray, value: int, box: Box, minimum_voxels: float, order: Sequence[int]
+    ) -> None:
+        mask = labels[box] == value
+        dropped = self._dropped(mask, minimum_voxels, order)
+        if dropped is not None:
+            view[box][dropped] = 0
+
+    def _dropped(self, mask: Mask, minimum_voxels: float, order: Sequence[int]) -> tuple[NDArray[np.intp], ...] | None:
+        """Where the voxels of dropped regions lie; None where there are none."""
         regions = regions_of(mask, self.connectivity)
         count = regions.count if self.count is None else self.count
         if regions.count <= count and not minimum_voxels:
             return None
-        sizes = np.bincount(regions.numbers[mask], minlength=regions.count + 1)
+        voxels = np.flatnonzero(mask)
+        numbers = regions.numbers.reshape(-1)[voxels]
+        sizes = np.bincount(numbers, minlength=regions.count + 1)
         drop = sizes < minimum_voxels
         drop[_by_size(regions.numbers, sizes, count, order)[count:]] = True
-        drop[0] = False
-        return voxels_of(regions, drop) if drop.any() else None
+        return np.unravel_index(voxels[drop[numbers]], mask.shape) if drop.any() else None
 
 
 def _by_size(regions: NDArray[Any], sizes: NDArray[np.intp], count: int, order: Sequence[int]) -> NDArray[np.intp]:

@@ -81,9 +81,15 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@given(cases())
-@settings(max_examples=120, deadline=None)
-def test_slabs_are_the_full_volume_method(case: dict[str, Any]) -> None:
+@given(cases(), st.sampled_from([1, 300, 1 << 26]))
+@settings(max_examples=150, deadline=None)
+def test_slabs_are_the_full_volume_method(case: dict[str, Any], values_at_once: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medseg.inference.stream.BLOCK_VALUES", values_at_once)
+        compare_with_the_full_volume_method(case)
+
+
+def compare_with_the_full_volume_method(case: dict[str, Any]) -> None:
     shape, native, affine = case["shape"], case["native"], case["affine"]
     options = {name: case[name] for name in ("roi_size", "overlap", "mode", "sw_batch_size")}
     net, inputs = network(len(shape)), noise(1, *shape)

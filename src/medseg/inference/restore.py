@@ -26,7 +26,7 @@ POINTS_AT_ONCE = 1 << 18
 ROWS_FROM_CLASSES = 8
 """From so many classes on a voxel's logits are laid side by side, so that one look-up fetches them all."""
 
-BLOCK_VALUES = 1 << 25
+BLOCK_VALUES = 1 << 24
 """Logits of a block that are restored at once: what is computed for them stays small beside the block itself."""
 
 DENSE_VALUES = 1 << 25

@@ -146,12 +146,16 @@ def _of_one_size(runs: Sequence[_Run]) -> list[list[_Run]]:
 
 
 def _run_windows(runs: Sequence[_Run], network: Network, at_once: int, device: torch.device) -> None:
-    windows = [(run, window) for run in runs for window in run.plan.windows(run.restoration.axes)]
+    windows = [(run, window) for run in runs for window in run.stream.windows()]
     for first in range(0, len(windows), at_once):
         batch = windows[first : first + at_once]
         inputs = torch.cat([_cut(run, window)[None] for run, window in batch]).to(device)
-        for (run, window), logits in zip(batch, network(inputs), strict=True):
+        found = network(inputs)
+        for (run, window), logits in zip(batch, found, strict=True):
             run.stream.add(window, logits)
+        del found, logits  # not to be held while blocks are handed on and the network runs on the next windows
+        for run, _ in batch:
+            run.stream.hand_on_finished()
 
 
 def _cut(run: _Run, window: Sequence[int]) -> torch.Tensor:

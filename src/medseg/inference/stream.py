@@ -187,7 +187,7 @@ class Stream:
         self._layers_edge[middle] = edge
 
     def _put(self, sums: torch.Tensor, at: list[int], before: torch.Tensor | None, edge: torch.Tensor) -> None:
-        """A block with the layer and the row before it, which the blocks before end with; `edge` gets its last layer."""
+        """A block with the layer and the row before it, with which others end; `edge` gets its own last layer."""
         layers, rows, *rest = sums.shape[1:]
         more_layers, more_rows = int(before is not None), int(self._row_edge is not None)
         shape = (self._classes, layers + more_layers, rows + more_rows, *rest)

@@ -11,7 +11,8 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medseg.case import Array
+from medseg.case import Array, Image
+from medseg.dicom import write_series
 
 CT, MR, DX, CR, SC, ENHANCED_MR = ("1.2.840.10008.5.1.4.1.1." + end for end in ("2", "4", "1.1", "1", "7", "4.1"))
 SOP = {"CT": CT, "MR": MR, "DX": DX, "CR": CR, "SC": SC, "EMR": ENHANCED_MR}
@@ -37,6 +38,16 @@ def _base(kind: str, pixels: Array, series: str) -> Dataset:
     data.PixelRepresentation = int(pixels.dtype.kind == "i")
     data.PixelData = pixels.tobytes()
     return data
+
+
+@pytest.fixture
+def series(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A CT series of 1 mm voxels whose values count up, of the test module's SHAPE (X, Y, Z)."""
+    shape = request.module.SHAPE
+    hu = np.arange(np.prod(shape)).reshape(1, *shape).astype(np.int16)
+    image = Image(hu, np.diag([-1.0, -1.0, 1.0, 1.0]), Path("made"), "CT")
+    write_series(image, tmp_path / "ct", seed=1)
+    return tmp_path / "ct"
 
 
 @pytest.fixture

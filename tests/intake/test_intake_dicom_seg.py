@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.utils import pack_bits
 
 from medseg.case import Image
-from medseg.dicom import write_series, write_xray
+from medseg.dicom import write_xray
 from medseg.errors import GeometryError, LabelError
 from medseg.geometry import reorient
 from medseg.intake import read_image, read_label
@@ -24,14 +24,6 @@ SEG, LABELMAP_SEG = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.
 LABELS = np.zeros(SHAPE, np.uint8)
 LABELS[0, 0, 1], LABELS[1:3, 1, 2], LABELS[3, 2, 2], LABELS[3, 0, 4] = 1, 1, 2, 2
 ACROSS, DOWN = (1, 0, 0), (0, 1, 0)
-
-
-@pytest.fixture
-def series(tmp_path: Path) -> Path:
-    hu = np.arange(np.prod(SHAPE)).reshape(1, *SHAPE).astype(np.int16)
-    image = Image(hu, np.diag([-1.0, -1.0, 1.0, 1.0]), Path("made"), "CT")
-    write_series(image, tmp_path / "ct", seed=1)
-    return tmp_path / "ct"
 
 
 MakeSeg = Callable[..., Path]

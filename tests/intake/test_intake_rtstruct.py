@@ -12,7 +12,6 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from medseg.case import Image
-from medseg.dicom import write_series
 from medseg.errors import GeometryError, LabelError
 from medseg.geometry import reorient
 from medseg.intake import read_image, read_label
@@ -26,14 +25,6 @@ def square(low: float, high: float) -> Points:
     """Corners round the pixels low..high along X and Y."""
     a, b = low - 0.5, high + 0.5
     return [(a, a), (b, a), (b, b), (a, b)]
-
-
-@pytest.fixture
-def series(tmp_path: Path) -> Path:
-    hu = np.arange(np.prod(SHAPE)).reshape(1, *SHAPE).astype(np.int16)
-    image = Image(hu, np.diag([-1.0, -1.0, 1.0, 1.0]), Path("made"), "CT")
-    write_series(image, tmp_path / "ct", seed=1)
-    return tmp_path / "ct"
 
 
 MakeRt = Callable[..., Path]

@@ -106,8 +106,7 @@ def plan_windows(
     margin
         Voxels kept around the body.
     """
-    dims = len(shape)
-    overlaps = (overlap,) * dims if isinstance(overlap, int | float) else tuple(overlap)
+    overlaps = _each_axis(overlap, len(shape))
     box = _bounding_box(body, shape, margin) if body is not None else tuple(slice(0, size) for size in shape)
     sizes = [part.stop - part.start for part in box]
     roi = tuple(wanted if wanted > 0 else size for wanted, size in zip(roi_size, sizes, strict=True))
@@ -156,13 +155,13 @@ def _between(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _bounding_box(body: NDArray[np.bool_], shape: Sequence[int], margin: int) -> Box:
-    box = []
-    for axis, size in enumerate(shape):
-        others = tuple(i for i in range(body.ndim) if i != axis)
-        found = np.flatnonzero(body.any(axis=others))
-        start = max(0, int(found[0]) * COARSE_VOXELS - margin)
-        box.append(slice(start, min(size, (int(found[-1]) + 1) * COARSE_VOXELS + margin)))
-    return tuple(box)
+    from scipy import ndimage
+
+    (coarse,) = ndimage.find_objects(body.astype(np.uint8))
+    return tuple(
+        slice(max(0, part.start * COARSE_VOXELS - margin), min(size, part.stop * COARSE_VOXELS + margin))
+        for part, size in zip(coarse, shape, strict=True)
+    )
 
 
 def _windows_with_body(
@@ -181,6 +180,10 @@ def _windows_with_body(
             covered.append(slice(max(0, first) // COARSE_VOXELS, math.ceil(last / COARSE_VOXELS)))
         visited[index] = bool(body[tuple(covered)].any())
     return visited
+
+
+def _each_axis(overlap: Sequence[float] | float, axes: int) -> tuple[float, ...]:
+    return (overlap,) * axes if isinstance(overlap, int | float) else tuple(overlap)
 
 
 def _starts(size: int, roi: int, overlap: float) -> tuple[int, ...]:
@@ -205,8 +208,7 @@ def grown_window(
     multiple
         Of which the network takes sizes.
     """
-    dims = len(shape)
-    overlaps = (overlap,) * dims if isinstance(overlap, int | float) else tuple(overlap)
+    overlaps = _each_axis(overlap, len(shape))
     roi = tuple(wanted if wanted > 0 else size for wanted, size in zip(roi_size, shape, strict=True))
     choices = []
     for size, r, o in zip(shape, roi, overlaps, strict=True):

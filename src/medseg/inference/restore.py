@@ -150,7 +150,7 @@ class Restoration:
             labels = interpolated_labels(logits, lower, weight)
         for axis, mask in enumerate(inside):
             if not bool(mask.all()):
-                labels.movedim(axis, 0)[~mask] = 0
+                labels.masked_fill_(~_along(mask, axis, len(inside)), 0)
         self._labels[tuple(where)] = labels.to("cpu", self._labels.dtype)
 
     def finish(self) -> LabelArray:
@@ -175,7 +175,7 @@ class Restoration:
             dense = interpolate(logits, [lower[0][chosen], *lower[1:]], [weight[0][chosen], *weight[1:]])
             for axis, mask in enumerate([inside[0][chosen], *inside[1:]]):
                 if not bool(mask.all()):
-                    _set_background(dense.movedim(1 + axis, 1), ~mask)
+                    set_background(dense, ~_along(mask, axis, len(inside)))
             first = where[0].start + start
             place = (slice(first, first + dense.shape[1]), *where[1:])
             for sink in self.sinks:
@@ -242,9 +242,8 @@ def interpolate(logits: torch.Tensor, lower: Sequence[torch.Tensor], weight: Seq
     """All interpolated logits ``(C, n_1, ..., n_k)``; parameters as for `interpolated_labels`."""
     for axis, (below, share) in enumerate(zip(lower, weight, strict=True), start=1):
         above = (below + 1).clamp(max=logits.shape[axis] - 1)
-        shape = [1] * logits.ndim
-        shape[axis] = -1
-        logits = logits.index_select(axis, below).lerp(logits.index_select(axis, above), share.reshape(shape))
+        share = _along(share, axis, logits.ndim)
+        logits = logits.index_select(axis, below).lerp(logits.index_select(axis, above), share)
     return logits
 
 
@@ -264,18 +263,18 @@ def two_classes(logits: torch.Tensor) -> torch.Tensor:
 
 
 def set_background(logits: torch.Tensor, where: torch.Tensor) -> None:
-    """Make the background certain in the voxels `where` ``(*sizes)`` of logits ``(C, *sizes)``."""
+    """Make the background certain where `where`, which broadcasts to ``(*sizes)``, of logits ``(C, *sizes)``."""
     logits[1:].masked_fill_(where, -CERTAIN)
     logits[0].masked_fill_(where, CERTAIN)
 
 
-def _set_background(logits: torch.Tensor, layers: torch.Tensor) -> None:
-    logits[1:, layers] = -CERTAIN
-    logits[0, layers] = CERTAIN
-
-
 def _label_dtype(classes: int) -> torch.dtype:
     return torch.uint8 if classes <= 256 else torch.uint16
+
+
+def _along(values: torch.Tensor, axis: int, axes: int) -> torch.Tensor:
+    """``(n,)`` as an array of so many axes that runs along one of them."""
+    return values.reshape([-1 if each == axis else 1 for each in range(axes)])
 
 
 def _cells(values: torch.Tensor) -> torch.Tensor:
@@ -300,20 +299,11 @@ def _one_class(labels: torch.Tensor) -> torch.Tensor:
 def _labels_at(
     logits: torch.Tensor, points: torch.Tensor, lower: Sequence[torch.Tensor], weight: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    base, shares, steps, rest = torch.zeros_like(points), [], [], points
-    for axis in range(len(lower) - 1, -1, -1):
-        size, position = logits.shape[1 + axis], rest % len(lower[axis])
-        rest = rest // len(lower[axis])
-        base += lower[axis][position] * logits.stride(1 + axis)
-        shares.append(weight[axis][position])
-        steps.append(logits.stride(1 + axis) if size > 1 else 0)
-    best: torch.Tensor | None = None
+    corners = _Corners.of(points, lower, weight, sizes=logits.shape[1:], strides=logits.stride()[1:])
+    best = corners.interpolate(_memory_of(logits[0]))
     labels = torch.zeros_like(points)
-    for value in range(logits.shape[0]):
-        found = _trilinear(_memory_of(logits[value]), base, shares, steps)
-        if best is None:
-            best = found
-            continue
+    for value in range(1, logits.shape[0]):
+        found = corners.interpolate(_memory_of(logits[value]))
         labels.masked_fill_(found > best, value)
         best = torch.maximum(best, found)
     return labels
@@ -323,32 +313,63 @@ def _labels_of_rows(
     rows: torch.Tensor, points: torch.Tensor, lower: Sequence[torch.Tensor], weight: Sequence[torch.Tensor]
 ) -> torch.Tensor:
     """As `_labels_at`, for contiguous logits ``(*sizes, C)``."""
-    base, shares, steps, rest, stride = torch.zeros_like(points), [], [], points, 1
-    for axis in range(len(lower) - 1, -1, -1):
-        size, position = rows.shape[axis], rest % len(lower[axis])
-        rest = rest // len(lower[axis])
-        base += lower[axis][position] * stride
-        shares.append(weight[axis][position][:, None])
-        steps.append(stride if size > 1 else 0)
-        stride *= size
-    return _trilinear(rows.reshape(-1, rows.shape[-1]), base, shares, steps).argmax(dim=1)
+    *sizes, classes = rows.shape
+    strides = [stride // classes for stride in rows.stride()[:-1]]
+    corners = _Corners.of(points, lower, weight, sizes=sizes, strides=strides)
+    return corners.interpolate(rows.view(-1, classes)).argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class _Corners:
+    """The corners of the cells in which points lie.
+
+    The first one's place in memory; along each axis the step to the next (0 where there is one layer) and its weight.
+    """
+
+    first: torch.Tensor
+    steps: tuple[int, ...]
+    weights: tuple[torch.Tensor, ...]
+
+    @classmethod
+    def of(
+        cls,
+        points: torch.Tensor,
+        lower: Sequence[torch.Tensor],
+        weight: Sequence[torch.Tensor],
+        *,
+        sizes: Sequence[int],
+        strides: Sequence[int],
+    ) -> _Corners:
+        """Of points that are numbered along the axes, the last one fastest."""
+        first, rest = torch.zeros_like(points), points
+        weights: list[torch.Tensor] = []
+        for axis in reversed(range(len(lower))):
+            position = rest % len(lower[axis])
+            rest = rest // len(lower[axis])
+            first += lower[axis][position] * strides[axis]
+            weights.insert(0, weight[axis][position])
+        steps = tuple(stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True))
+        return cls(first, steps, tuple(weights))
+
+    def interpolate(self, values: torch.Tensor) -> torch.Tensor:
+        """At the points, of values ``(memory,)`` or ``(memory, C)``."""
+        return self._along(values, self.first, 0)
+
+    def _along(self, values: torch.Tensor, place: torch.Tensor, axis: int) -> torch.Tensor:
+        if axis == len(self.steps):
+            return values.take(place) if values.ndim == 1 else values.index_select(0, place)
+        near = self._along(values, place, axis + 1)
+        if self.steps[axis] == 0:
+            return near
+        weight = self.weights[axis]
+        far = self._along(values, place + self.steps[axis], axis + 1)
+        return near.lerp_(far, weight if values.ndim == 1 else weight[:, None])
 
 
 def _memory_of(values: torch.Tensor) -> torch.Tensor:
     """The stretch of memory that holds `values`, in one row: voxel (i, j, k) is at i, j, k times its strides."""
     extent = 1 + sum((size - 1) * stride for size, stride in zip(values.shape, values.stride(), strict=True))
     return values.as_strided((extent,), (1,))
-
-
-def _trilinear(
-    values: torch.Tensor, base: torch.Tensor, shares: Sequence[torch.Tensor], steps: Sequence[int]
-) -> torch.Tensor:
-    if not shares:
-        return values.take(base) if values.ndim == 1 else values.index_select(0, base)
-    near = _trilinear(values, base, shares[:-1], steps[:-1])
-    if steps[-1] == 0:
-        return near
-    return near.lerp_(_trilinear(values, base + steps[-1], shares[:-1], steps[:-1]), shares[-1])
 
 
 def _axis_relation(

@@ -57,26 +57,15 @@ def make_seg(
     """
     with dicom_extra():
         from highdicom.seg import Segmentation
-    compressed = kind == "LABELMAP" and labels.shape[0] * labels.shape[1] >= _SMALLEST_COMPRESSED
     with quiet_pydicom():
         made = Segmentation(
             source_images=completed(source.datasets),
             pixel_array=_frames(labels, source),
             segmentation_type=kind,
             segment_descriptions=[_description(n, s, source, algorithm) for n, s in sorted(segments.items())],
-            series_instance_uid=new_uid(),
-            series_number=SERIES_NUMBER if kind == "BINARY" else SERIES_NUMBER + 1,
-            sop_instance_uid=new_uid(),
-            instance_number=1,
-            manufacturer="medseg",
-            manufacturer_model_name=algorithm.name[:64],
-            software_versions=__version__,
-            device_serial_number="0",
-            content_label="SEGMENTATION",
-            content_description=f"Segmentation by {algorithm.name} {algorithm.version}"[:64],
-            transfer_syntax_uid=JPEG_LS if compressed else EXPLICIT,
+            transfer_syntax_uid=_transfer_syntax(labels, kind),
             omit_empty_frames=bool(labels.any()),
-            series_description=f"{algorithm.name} {'segmentation' if kind == 'BINARY' else 'label map'}"[:64],
+            **_series(algorithm, kind),
         )
     restore(made, source.datasets[0])
     _add_modifiers(made, segments)
@@ -85,6 +74,29 @@ def make_seg(
     if deflated:
         made.file_meta.TransferSyntaxUID = DEFLATED
     return made
+
+
+def _series(algorithm: Algorithm, kind: Kind) -> dict[str, Any]:
+    """What the new series and the equipment that made it are called; DICOM's long strings end after 64 characters."""
+    binary = kind == "BINARY"
+    return {
+        "series_instance_uid": new_uid(),
+        "series_number": SERIES_NUMBER if binary else SERIES_NUMBER + 1,
+        "series_description": f"{algorithm.name} {'segmentation' if binary else 'label map'}"[:64],
+        "sop_instance_uid": new_uid(),
+        "instance_number": 1,
+        "manufacturer": "medseg",
+        "manufacturer_model_name": algorithm.name[:64],
+        "software_versions": __version__,
+        "device_serial_number": "0",
+        "content_label": "SEGMENTATION",
+        "content_description": f"Segmentation by {algorithm.name} {algorithm.version}"[:64],
+    }
+
+
+def _transfer_syntax(labels: LabelArray, kind: Kind) -> str:
+    large_enough = labels.shape[0] * labels.shape[1] >= _SMALLEST_COMPRESSED
+    return JPEG_LS if kind == "LABELMAP" and large_enough else EXPLICIT
 
 
 def _identification(algorithm: Algorithm) -> Any:

@@ -22,12 +22,12 @@ import warnings
 from copy import deepcopy
 from pathlib import Path
 
-import numpy as np
 import torch
 from measure import Table, interleaved, median, publish, reference_images, skip
 from sides import MedsegSide, MonaiSide
 
 from medseg.intake import read_image
+from medseg.workflows.precision import dice_of_labels
 
 HERE = Path(__file__).resolve().parent
 SPACING_MM, WINDOW, OVERLAP, MODE = 1.5, [112, 96, 96], 0.5, "gaussian"
@@ -39,7 +39,8 @@ def main(source: Path, *, runs: int, device: str, nnunet: Path | None) -> None:
     """Measure, print, write results."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ours = MedsegSide("ct_lung", {**OVERRIDES, "device": f"$torch.device('{device}')"})
+        overrides = {**OVERRIDES, "device": f"$torch.device('{device}')"}
+        ours = MedsegSide("ct_lung", overrides)
         monai = MonaiSide(
             deepcopy(ours.network).to(memory_format=torch.contiguous_format).eval(),  # type: ignore[call-overload]
             spacing_mm=SPACING_MM,
@@ -57,6 +58,9 @@ def main(source: Path, *, runs: int, device: str, nnunet: Path | None) -> None:
         whole = interleaved(ways, runs=runs)
         if peer:
             peer.close()
+        # What MONAI's way does: float32, and the air around the body is run.
+        masks["medseg as MONAI"] = folder / "plain.nii.gz"
+        MedsegSide("ct_lung", {**overrides, "precision": "fp32", "foreground": None})(source, masks["medseg as MONAI"])
         tables = [_cases(whole, stages), _stages(stages), _agreement(masks)]
         tables[0].notes += [
             f"windows: MONAI {monai.windows}; medseg leaves out those over air, see its plan",
@@ -95,13 +99,15 @@ def _of(seconds: list[float]) -> float:
 
 
 def _agreement(masks: dict[str, Path]) -> Table:
-    table = Table("Labels beside medseg's, Dice", ["side", "left lung", "right lung"])
-    ours = read_image(masks["medseg"]).array[0]
-    for side, path in masks.items():
-        if side != "medseg" and path.exists():
-            theirs = read_image(path).array[0]
-            dice = [2 * np.sum((ours == v) & (theirs == v)) / np.sum((ours == v) * 1 + (theirs == v)) for v in (1, 2)]
-            table.rows.append([side, *(f"{value:.4f}" for value in dice)])
+    table = Table("Labels of two sides, Dice", ["side", "beside", "left lung", "right lung"])
+    pairs = [("medseg", "MONAI"), ("medseg as MONAI", "MONAI"), ("medseg", "nnU-Net")]
+    for side, other in pairs:
+        if masks[side].exists() and masks[other].exists():
+            one, two = (read_image(masks[name]).array[0] for name in (side, other))
+            table.rows.append([side, other, *(f"{dice_of_labels(one, two, value):.4f}" for value in (1, 2))])
+    table.notes.append(
+        "medseg as MONAI: in float32, with the air around the body run, too (precision=fp32 foreground=null)"
+    )
     return table
 
 

@@ -15,20 +15,25 @@ def mask(text: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("prediction", "truth", "expected", "empty"),
     [
-        pytest.param("0110", "0110", (1, 1, 1, 1), "none", id="equal"),
-        # TP 1, FP 1, FN 2: Dice 2/5, IoU 1/4, precision 1/2, recall 1/3
-        pytest.param("11000", "10110", (2 / 5, 1 / 4, 1 / 2, 1 / 3), "none", id="partial"),
-        pytest.param("1100", "0011", (0, 0, 0, 0), "none", id="apart"),
-        pytest.param("0000", "0000", (1, 1, 1, 1), "both", id="both-empty"),
-        pytest.param("0100", "0000", (0, 0, 0, 0), "truth", id="truth-empty"),
-        pytest.param("0000", "0100", (0, 0, 0, 0), "prediction", id="prediction-empty"),
+        pytest.param("0110", "0110", (1, 1, 1, 1, 1), "none", id="equal"),
+        # TP 1, FP 1, FN 2, TN 1: Dice 2/5, IoU 1/4, precision 1/2, recall 1/3, specificity 1/2
+        pytest.param("11000", "10110", (2 / 5, 1 / 4, 1 / 2, 1 / 3, 1 / 2), "none", id="partial"),
+        pytest.param("1100", "0011", (0, 0, 0, 0, 0), "none", id="apart"),
+        pytest.param("0000", "0000", (1, 1, 1, 1, 1), "both", id="both-empty"),
+        pytest.param("0100", "0000", (0, 0, 0, 0, 3 / 4), "truth", id="truth-empty"),
+        pytest.param("0000", "0100", (0, 0, 0, 0, 1), "prediction", id="prediction-empty"),
     ],
 )
 def test_scores_of_two_masks(prediction, truth, expected, empty) -> None:
     score = overlap(mask(prediction), mask(truth))
-    assert (score.dice, score.iou, score.precision, score.recall) == pytest.approx(expected)
+    fractions = (score.dice, score.iou, score.precision, score.recall, score.specificity)
+    assert fractions == pytest.approx(expected)
     assert (score.predicted_voxels, score.truth_voxels) == (prediction.count("1"), truth.count("1"))
     assert score.empty == empty
+
+
+def test_specificity_of_a_truth_that_fills_the_image_is_one() -> None:
+    assert overlap(mask("1011"), mask("1111")).specificity == 1.0
 
 
 def test_regions_may_overlap_and_other_labels_count_as_outside() -> None:

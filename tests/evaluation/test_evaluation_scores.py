@@ -11,7 +11,7 @@ import pytest
 
 from medseg.case import Image
 from medseg.errors import DataError, GeometryError
-from medseg.evaluation import CaseScore, score_case, spread, summarise, write_scores, write_summary
+from medseg.evaluation import METRICS, CaseScore, score_case, spread, summarise, write_scores, write_summary
 
 
 def labels(array, *, spacing=(1.0, 1.0, 1.0), known=True) -> Image:
@@ -19,21 +19,51 @@ def labels(array, *, spacing=(1.0, 1.0, 1.0), known=True) -> Image:
 
 
 def row(case: str, dice: float, *, region: str = "lung", empty: str = "none") -> CaseScore:
-    return CaseScore(case, region, dice, dice, dice, dice, 1.0, 1.0, "ml", empty)
+    return CaseScore(case, region, {"dice": dice, "iou": dice}, empty)
 
 
 @pytest.mark.parametrize(
-    ("shape", "spacing", "known", "size", "unit"),
+    ("spacing", "known", "voxel", "kind", "unit"),
     [
-        pytest.param((2, 1, 1), (10, 10, 5), True, 2 * 0.5, "ml", id="volume"),
-        pytest.param((2, 1), (10, 5, 1), True, 2 * 0.5, "cm2", id="picture"),
-        pytest.param((2, 1), (1, 1, 1), False, 2, "px", id="picture-without-spacing"),
+        pytest.param((10, 10, 5), True, 0.5, "volume", "ml", id="volume"),
+        pytest.param((10, 5), True, 0.5, "area", "cm2", id="picture"),
+        pytest.param((1, 1), False, 1, "area", "px", id="picture-without-spacing"),
     ],
 )
-def test_size_has_the_unit_that_the_spacing_allows(shape, spacing, known, size, unit) -> None:
-    image = labels(np.ones(shape), spacing=spacing, known=known)
-    (score,) = score_case("a", image, image, {"lung": [1]}, spatial_dims=len(shape))
-    assert (score.truth_size, score.predicted_size, score.size_unit) == (pytest.approx(size), pytest.approx(size), unit)
+def test_sizes_have_the_unit_that_the_spacing_allows(spacing, known, voxel, kind, unit) -> None:
+    shape = (4, 1, 1)[: len(spacing)]
+    truth, prediction = (np.reshape(values, shape) for values in ([1, 1, 0, 0], [0, 1, 1, 1]))
+    masks = [labels(mask, spacing=(*spacing, 1)[:3], known=known) for mask in (prediction, truth)]
+    (row,) = score_case("a", *masks, {"lung": [1]}, spatial_dims=len(shape))
+    sizes = {name: value for name, value in row.scores.items() if METRICS[name].unit == unit or "relative" in name}
+    sizes = {name: value for name, value in sizes.items() if not name.startswith(("hd", "assd"))}
+    assert sizes == pytest.approx(
+        {
+            f"truth_{unit}": 2 * voxel,
+            f"predicted_{unit}": 3 * voxel,
+            f"{kind}_difference_{unit}": voxel,
+            f"{kind}_error_{unit}": voxel,
+            f"{kind}_error_relative": 0.5,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "difference", "relative"),
+    [
+        pytest.param([1, 1, 0], [1, 0, 0], -1, 0.5, id="too-small"),
+        pytest.param([1, 0, 0], [1, 1, 1], 2, 2.0, id="thrice-the-truth"),
+        pytest.param([0, 0, 0], [0, 1, 1], 2, 1.0, id="truth-empty"),
+        pytest.param([1, 1, 0], [0, 0, 0], -2, 1.0, id="prediction-empty"),
+        pytest.param([0, 0, 0], [0, 0, 0], 0, 0.0, id="both-empty"),
+    ],
+)
+def test_the_error_of_the_volume_is_defined_for_empty_masks(truth, prediction, difference, relative) -> None:
+    masks = [labels(np.reshape(mask, (3, 1, 1)), spacing=(10, 10, 10)) for mask in (prediction, truth)]
+    (row,) = score_case("a", *masks, {"lung": [1]}, spatial_dims=3)
+    assert row.scores["volume_difference_ml"] == pytest.approx(difference)
+    assert row.scores["volume_error_ml"] == pytest.approx(abs(difference))
+    assert row.scores["volume_error_relative"] == pytest.approx(relative)
 
 
 def test_masks_on_different_grids_are_refused_with_both_values() -> None:
@@ -49,7 +79,7 @@ def test_table_holds_one_line_per_case_and_region(tmp_path: Path) -> None:
     with (tmp_path / "scores.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
     assert [(r["case"], r["region"], r["dice"]) for r in read] == [("a,b", "left", "0.666667"), ("a,b", "right", "1")]
-    assert (read[0]["recall"], read[0]["truth_size"], read[0]["size_unit"]) == ("0.5", "0.002", "ml")
+    assert (read[0]["recall"], read[0]["truth_ml"], read[0]["empty"]) == ("0.5", "0.002", "none")
 
 
 def test_spread_by_hand() -> None:

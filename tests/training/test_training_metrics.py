@@ -58,8 +58,8 @@ def test_one_case_as_evaluation_scores_it(case: tuple[list[list[int]], list[list
     }
     found = scores(case)
     for name in ("left", "right"):
-        assert found[f"val_dice/{name}"] == pytest.approx(table[name].dice)
-        assert found[f"val_iou/{name}"] == pytest.approx(table[name].iou)
+        assert found[f"val_dice/{name}"] == pytest.approx(table[name].scores["dice"])
+        assert found[f"val_iou/{name}"] == pytest.approx(table[name].scores["iou"])
 
 
 def test_a_mean_counts_every_case_the_empty_ones_too() -> None:

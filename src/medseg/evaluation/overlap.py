@@ -1,20 +1,23 @@
-"""Dice, IoU, precision and recall of two masks, defined for every pair of masks, also for empty ones.
+"""Dice, IoU, precision, recall and specificity of two masks, defined for every pair of masks, also for empty ones.
 
-With TP, FP, FN the counts of voxels in both masks, only in the prediction, only in the truth (formulas as in
-Metrics Reloaded, Maier-Hein et al., Nat Methods 2024;21:195-212):
+With TP, FP, FN, TN the counts of voxels in both masks, only in the prediction, only in the truth, in neither (formulas
+as in Metrics Reloaded, Maier-Hein et al., Nat Methods 2024;21:195-212); all are fractions:
 
-=========  =====================  ==============  =====================================
-score      formula                both empty      only the truth or only the prediction
-=========  =====================  ==============  =====================================
-Dice       2 TP / (2 TP + FP + FN)  1             0
-IoU        TP / (TP + FP + FN)      1             0
-precision  TP / (TP + FP)           1             0
-recall     TP / (TP + FN)           1             0
-=========  =====================  ==============  =====================================
+===========  =======================  ==========  ==========================  ========================
+score        formula                  both empty  only the truth empty        only the prediction empty
+===========  =======================  ==========  ==========================  ========================
+Dice         2 TP / (2 TP + FP + FN)  1           0                           0
+IoU          TP / (TP + FP + FN)      1           0                           0
+precision    TP / (TP + FP)           1           0                           0
+recall       TP / (TP + FN)           1           0                           0
+specificity  TN / (TN + FP)           1           TN / (TN + FP)              1
+===========  =======================  ==========  ==========================  ========================
 
-Two empty masks agree perfectly. Where only one is empty nothing overlaps, so every score is 0; that settles the two
-quotients 0 / 0 (recall without truth, precision without prediction) to the strict side. So no score is ever NaN and
-none can drop out of a mean; how many masks were empty is counted beside each mean.
+Two empty masks agree perfectly. Where only one is empty nothing overlaps, so Dice, IoU, precision and recall are 0;
+that settles the two quotients 0 / 0 (recall without truth, precision without prediction) to the strict side.
+Specificity is about the voxels outside the truth and needs no such rule, but for a truth that fills the image, where it
+is 1: nothing can be marked wrongly. So no score is ever NaN and none can drop out of a mean; how many masks were empty
+is counted beside each mean. Specificity grows with the field of view: nearly all voxels of a volume are background.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ class Overlap:
 
     Attributes
     ----------
-    dice, iou, precision, recall
+    dice, iou, precision, recall, specificity
         Fractions from 0 to 1, never NaN.
     truth_voxels, predicted_voxels
         Sizes of the masks.
@@ -50,6 +53,7 @@ class Overlap:
     iou: float
     precision: float
     recall: float
+    specificity: float
     truth_voxels: int
     predicted_voxels: int
     empty: Empty
@@ -58,7 +62,7 @@ class Overlap:
 def overlap(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Overlap:
     """Scores of two boolean masks of one shape, of any number of axes."""
     shared = int(np.count_nonzero(prediction & truth))
-    return _from_counts(shared, int(np.count_nonzero(truth)), int(np.count_nonzero(prediction)))
+    return _from_counts(shared, int(np.count_nonzero(truth)), int(np.count_nonzero(prediction)), truth.size)
 
 
 def overlap_by_region(
@@ -79,7 +83,7 @@ def overlap_by_region(
     for name, members in regions.items():
         inside = [values.index(value) for value in set(members)]
         shared = int(joint[np.ix_(inside, inside)].sum())
-        scores[name] = _from_counts(shared, int(joint[inside].sum()), int(joint[:, inside].sum()))
+        scores[name] = _from_counts(shared, int(joint[inside].sum()), int(joint[:, inside].sum()), truth.size)
     return scores
 
 
@@ -95,15 +99,19 @@ def _joint_histogram(prediction: LabelArray, truth: LabelArray, values: Sequence
     return joint.reshape(n, n)
 
 
-def _from_counts(shared: int, truth: int, prediction: int) -> Overlap:
+def _from_counts(shared: int, truth: int, prediction: int, voxels: int) -> Overlap:
+    outside = voxels - truth
+    specificity = 1.0 - (prediction - shared) / outside if outside else 1.0
+    empty = _which_is_empty(truth, prediction)
     if shared == 0:
-        score = 1.0 if truth == prediction == 0 else 0.0
-        return Overlap(score, score, score, score, truth, prediction, _which_is_empty(truth, prediction))
+        score = 1.0 if empty == "both" else 0.0
+        return Overlap(score, score, score, score, specificity, truth, prediction, empty)
     return Overlap(
         dice=2 * shared / (truth + prediction),
         iou=shared / (truth + prediction - shared),
         precision=shared / prediction,
         recall=shared / truth,
+        specificity=specificity,
         truth_voxels=truth,
         predicted_voxels=prediction,
         empty="none",

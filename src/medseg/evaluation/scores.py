@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from medseg.case import Image
 from medseg.errors import GeometryError
+from medseg.evaluation.metrics import in_order
 from medseg.evaluation.overlap import Empty, Overlap, overlap_by_region
 from medseg.files import atomic_write
 from medseg.geometry import grid_difference, spacing_mm, voxel_volume_ml
-
-SizeUnit: TypeAlias = Literal["ml", "cm2", "px"]
 
 
 @dataclass(frozen=True)
@@ -25,25 +23,17 @@ class CaseScore:
     ----------
     case, region
         The case's id and the region's name.
-    dice, iou, precision, recall
-        Fractions from 0 to 1, defined for empty masks too (`medseg.evaluation.overlap`).
-    truth_size, predicted_size
-        Size of the region in `size_unit`.
-    size_unit
-        "ml" for volumes; for pictures "cm2", or "px" where the pixel spacing is unknown.
+    scores
+        By the names of `medseg.evaluation.metrics.METRICS`; finite numbers, defined for empty masks too. A score that
+        does not apply to the case is not among them (millimetres where the spacing is unknown), nor one that was not
+        asked for.
     empty
         Which mask holds no voxel: "none", "truth", "prediction" or "both".
     """
 
     case: str
     region: str
-    dice: float
-    iou: float
-    precision: float
-    recall: float
-    truth_size: float
-    predicted_size: float
-    size_unit: SizeUnit
+    scores: Mapping[str, float]
     empty: Empty
 
 
@@ -76,39 +66,55 @@ def score_case(
             expected="one grid",
             next_step="score the mask as the tool wrote it, on the grid of the truth, or resample one to the other",
         )
-    size, unit = _voxel_size(truth, spatial_dims)
-    scores = overlap_by_region(prediction.array, truth.array, regions)
-    return [_row(case_id, region, score, size, unit) for region, score in scores.items()]
+    overlaps = overlap_by_region(prediction.array, truth.array, regions)
+    return [
+        CaseScore(case_id, region, {**_fractions(one), **_sizes(one, truth, spatial_dims)}, one.empty)
+        for region, one in overlaps.items()
+    ]
 
 
 def write_scores(rows: Iterable[CaseScore], path: Path) -> None:
-    """Write the rows as CSV with a header line, numbers with six digits; an existing file is replaced in one step."""
+    """Write the rows as CSV with a header line, numbers with six digits; an existing file is replaced in one step.
+
+    The columns are case, region, the scores that any row has in the order of the registry, and empty; a cell is blank
+    where the row has no such score.
+    """
+    rows = list(rows)
+    names = in_order({name for row in rows for name in row.scores})
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(CaseScore)], lineterminator="\n")
-        writer.writeheader()
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["case", "region", *names, "empty"])
         for row in rows:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(row).items()})
+            table.writerow([row.case, row.region, *(_cell(row.scores.get(name)) for name in names), row.empty])
 
 
-def _row(case_id: str, region: str, score: Overlap, voxel_size: float, unit: SizeUnit) -> CaseScore:
-    return CaseScore(
-        case=case_id,
-        region=region,
-        dice=score.dice,
-        iou=score.iou,
-        precision=score.precision,
-        recall=score.recall,
-        truth_size=score.truth_voxels * voxel_size,
-        predicted_size=score.predicted_voxels * voxel_size,
-        size_unit=unit,
-        empty=score.empty,
-    )
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
 
 
-def _voxel_size(image: Image, spatial_dims: int) -> tuple[float, SizeUnit]:
+def _fractions(one: Overlap) -> dict[str, float]:
+    return {name: getattr(one, name) for name in ("dice", "iou", "precision", "recall", "specificity")}
+
+
+def _sizes(one: Overlap, image: Image, spatial_dims: int) -> dict[str, float]:
+    """Sizes and their differences; relative to the truth, 1 where only the truth is empty."""
+    voxel, unit, kind = _voxel_size(image, spatial_dims)
+    truth, predicted = one.truth_voxels * voxel, one.predicted_voxels * voxel
+    error = abs(predicted - truth)
+    return {
+        f"truth_{unit}": truth,
+        f"predicted_{unit}": predicted,
+        f"{kind}_difference_{unit}": predicted - truth,
+        f"{kind}_error_{unit}": error,
+        f"{kind}_error_relative": error / truth if truth else float(predicted > 0),
+    }
+
+
+def _voxel_size(image: Image, spatial_dims: int) -> tuple[float, str, str]:
+    """Size of a voxel, its unit, and what it measures."""
     if spatial_dims == 3:
-        return voxel_volume_ml(image.affine), "ml"
+        return voxel_volume_ml(image.affine), "ml", "volume"
     if not image.spacing_known:
-        return 1.0, "px"
+        return 1.0, "px", "area"
     x_mm, y_mm, _ = spacing_mm(image.affine)
-    return x_mm * y_mm / 100.0, "cm2"
+    return x_mm * y_mm / 100.0, "cm2", "area"

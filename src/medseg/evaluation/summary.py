@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.errors import DataError
+from medseg.evaluation.metrics import METRICS, in_order
 from medseg.evaluation.scores import CaseScore
 from medseg.files import atomic_write
 
-METRICS = ("dice", "iou", "precision", "recall")
 RESAMPLES = 1000
 WORST_CASES = 5
 
@@ -54,10 +54,11 @@ def summarise(rows: Sequence[CaseScore], *, seed: int = 0) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``cases``: number of cases; ``regions``: for each region the `spread` of dice, iou, precision and recall,
+        ``cases``: number of cases; ``regions``: for each region the `spread` of each score that its rows have,
         ``empty`` with the counts of cases whose truth, prediction or both are empty ("truth" counts those with only
         the truth empty), and ``worst``: the five cases of lowest Dice, lowest first; ``mean_over_regions``: `spread`
-        of each case's mean over its regions; ``bootstrap``: how the intervals were made.
+        of each case's mean over the regions that have the score, of scores that can be better or worse;
+        ``bootstrap``: how the intervals were made.
     """
     by_region: dict[str, list[CaseScore]] = {}
     by_case: dict[str, list[CaseScore]] = {}
@@ -68,7 +69,9 @@ def summarise(rows: Sequence[CaseScore], *, seed: int = 0) -> dict[str, Any]:
         "cases": len(by_case),
         "regions": {region: _region_summary(members, seed) for region, members in by_region.items()},
         "mean_over_regions": {
-            metric: spread([_mean(members, metric) for members in by_case.values()], seed=seed) for metric in METRICS
+            metric: spread(_means(by_case.values(), metric), seed=seed)
+            for metric in _names(rows)
+            if METRICS[metric].higher_is_better is not None
         },
         "bootstrap": {"by": "case", "resamples": RESAMPLES, "seed": seed, "interval": "95 % percentile"},
     }
@@ -81,13 +84,23 @@ def write_summary(summary: Mapping[str, Any], path: Path) -> None:
 
 
 def _region_summary(rows: Sequence[CaseScore], seed: int) -> dict[str, Any]:
-    worst = sorted(rows, key=lambda row: (row.dice, row.case))[:WORST_CASES]
+    worst = sorted(rows, key=lambda row: (row.scores["dice"], row.case))[:WORST_CASES]
     return {
-        **{metric: spread([getattr(row, metric) for row in rows], seed=seed) for metric in METRICS},
+        **{metric: spread(_values(rows, metric), seed=seed) for metric in _names(rows)},
         "empty": {which: sum(row.empty == which for row in rows) for which in ("truth", "prediction", "both")},
-        "worst": [{"case": row.case, "dice": row.dice} for row in worst],
+        "worst": [{"case": row.case, "dice": row.scores["dice"]} for row in worst],
     }
 
 
-def _mean(rows: Sequence[CaseScore], metric: str) -> float:
-    return float(np.mean([getattr(row, metric) for row in rows]))
+def _names(rows: Sequence[CaseScore]) -> list[str]:
+    return in_order({name for row in rows for name in row.scores})
+
+
+def _values(rows: Sequence[CaseScore], metric: str) -> list[float]:
+    return [row.scores[metric] for row in rows if metric in row.scores]
+
+
+def _means(cases: Iterable[Sequence[CaseScore]], metric: str) -> list[float]:
+    """Of each case that has the score in some region."""
+    values = [_values(rows, metric) for rows in cases]
+    return [float(np.mean(v)) for v in values if v]

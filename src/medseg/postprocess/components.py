@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,20 +11,8 @@ from numpy.typing import NDArray
 from medseg.case import Affine, LabelArray
 from medseg.errors import BundleError
 from medseg.geometry import voxel_volume_ml
-from medseg.postprocess.regions import (
-    Box,
-    Connectivity,
-    Mask,
-    boxes_of,
-    check_axes,
-    check_connectivity,
-    check_labels,
-    memory_order,
-    regions_of,
-)
-
-LABELS_AT_ONCE = 2
-"""Labels cleaned at the same time: each needs memory for the numbers of its regions."""
+from medseg.postprocess.regions import Connectivity, check_axes, check_connectivity, check_labels, memory_order
+from medseg.postprocess.runs import Indices, Runs, runs_of
 
 
 class KeepLargestComponents:
@@ -75,59 +62,30 @@ class KeepLargestComponents:
             raise BundleError("KeepLargestComponents: a picture has no volume", got=f"minimum_ml {self.minimum_ml}")
         check_axes("KeepLargestComponents", self.connectivity, labels.ndim)
         minimum_voxels = self.minimum_ml / voxel_volume_ml(affine) if self.minimum_ml else 0.0
-        cleaned = labels.copy(order="K")
-        order = memory_order(cleaned)
-        view = cleaned.transpose(order)
-        boxes = boxes_of(view, self.labels)
-        # Labels lie apart, so that each can be cleaned by a thread of its own; the libraries let go of Python's lock.
-        with ThreadPoolExecutor(max_workers=LABELS_AT_ONCE) as threads:
-            tasks = [
-                threads.submit(self._clean, view, labels.transpose(order), value, box, minimum_voxels, order)
-                for value, box in boxes.items()
-            ]
-            for task in tasks:
-                task.result()
-        return cleaned
+        order = memory_order(labels)
+        cleaned = np.array(labels.transpose(order), order="C")
+        flat = cleaned.reshape(-1)
+        for runs in runs_of(cleaned, self.labels).values():
+            flat[self._dropped(runs, minimum_voxels, order)] = 0
+        return cleaned.transpose(np.argsort(order))
 
-    def _clean(
-        self, view: LabelArray, labels: LabelArray, value: int, box: Box, minimum_voxels: float, order: Sequence[int]
-    ) -> None:
-        mask = labels[box] == value
-        dropped = self._dropped(mask, minimum_voxels, order)
-        if dropped is not None:
-            view[box][dropped] = 0
-
-    def _dropped(self, mask: Mask, minimum_voxels: float, order: Sequence[int]) -> tuple[NDArray[np.intp], ...] | None:
-        """Where the voxels of dropped regions lie; None where there are none."""
-        regions = regions_of(mask, self.connectivity)
-        count = regions.count if self.count is None else self.count
-        if regions.count <= count and not minimum_voxels:
-            return None
-        voxels = np.flatnonzero(mask)
-        numbers = regions.numbers.reshape(-1)[voxels]
-        sizes = np.bincount(numbers, minlength=regions.count + 1)
+    def _dropped(self, runs: Runs, minimum_voxels: float, order: Sequence[int]) -> Indices:
+        """Flat indices of the voxels of components that are dropped."""
+        numbers = runs.components(self.connectivity)
+        sizes = np.bincount(numbers, weights=runs.lengths)  # float64, exact for counts
         drop = sizes < minimum_voxels
-        drop[_by_size(regions.numbers, sizes, count, order)[count:]] = True
-        return np.unravel_index(voxels[drop[numbers]], mask.shape) if drop.any() else None
+        if self.count is not None and self.count < len(sizes):
+            drop[_by_size(runs, numbers, sizes, order)[self.count :]] = True
+        return runs.voxels(drop[numbers])
 
 
-def _by_size(regions: NDArray[Any], sizes: NDArray[np.intp], count: int, order: Sequence[int]) -> NDArray[np.intp]:
-    """Numbers of the regions, the largest first; where equal ones lie on both sides of `count`, by their place."""
-    numbers = np.argsort(-sizes[1:], kind="stable") + 1
-    if count >= len(numbers) or sizes[numbers[count - 1]] != sizes[numbers[count]]:
-        return numbers
-    tied = sizes == sizes[numbers[count]]
-    tied[0] = False
-    first = np.flatnonzero(sizes[numbers] == sizes[numbers[count]])
-    numbers[first] = _by_place(regions, tied, order)
-    return numbers
+def _by_size(runs: Runs, numbers: Indices, sizes: NDArray[Any], order: Sequence[int]) -> Indices:
+    """Numbers of the components, the largest first, equal ones by their first voxel in the order of X, then Y, then Z.
 
-
-def _by_place(regions: NDArray[Any], wanted: NDArray[np.bool_], order: Sequence[int]) -> NDArray[np.intp]:
-    """Numbers of the `wanted` regions by their first voxel, in the order of X, then Y, then Z."""
-    where = np.nonzero(wanted[regions])
-    own_axes = [where[order.index(axis)] for axis in range(len(order))]
-    sorted_voxels = np.lexsort(own_axes[::-1])
-    numbers = regions[where][sorted_voxels]
-    _, first = np.unique(numbers, return_index=True)
-    return np.asarray(numbers[np.sort(first)], dtype=np.intp)
+    A run's first voxel comes before its others in that order, whichever axis it runs along.
+    """
+    place = np.unravel_index(runs.starts, runs.shape)
+    own_axes = [place[order.index(axis)] for axis in range(len(order))]
+    in_order = numbers[np.lexsort(own_axes[::-1])]
+    found, first = np.unique(in_order, return_index=True)
+    return np.asarray(found[np.lexsort((first, -sizes))], dtype=np.intp)

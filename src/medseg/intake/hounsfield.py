@@ -28,7 +28,7 @@ def hu_finding(array: Array) -> Finding | None:
     About a million voxels, evenly spread, are looked at.
     """
     flat = array.reshape(-1, order="A")
-    values = flat[:: max(1, flat.size // _SAMPLES)]
+    values = np.ascontiguousarray(flat[:: max(1, flat.size // _SAMPLES)])  # once through memory, not at every look
     low, high = float(values.min()), float(values.max())
     soft = float(((values >= SOFT_TISSUE_HU[0]) & (values <= SOFT_TISSUE_HU[1])).mean())
     dense = float((values >= DENSE_HU).mean())

@@ -112,23 +112,39 @@ def test_comparison_shows_truth_and_prediction_in_their_own_columns() -> None:
     assert {(240, 228, 66), (255, 64, 208)} <= colours
 
 
-def test_training_panel_is_image_truth_prediction_in_a_row() -> None:
+def test_training_panel_is_image_truth_prediction_contours_in_a_row() -> None:
     image = np.linspace(0, 1, 300 * 300, dtype=np.float32).reshape(300, 300)
     truth, prediction = np.zeros((300, 300), dtype=np.int64), np.zeros((300, 300), dtype=np.int64)
-    truth[100:200, 100:200] = 1
+    truth[100:200, 100:200], prediction[220:280, 220:280] = 1, 1
     panel = training_panel(image, truth, prediction)
-    assert (panel.dtype, panel.shape) == (np.uint8, (300, 3 * 300 + 2 * 8, 3))
-    coloured = panel.max(axis=2).astype(int) - panel.min(axis=2) > 10
-    assert coloured[:, 308:608].any()
-    assert not coloured[:, :300].any()
-    assert not coloured[:, 616:].any()
+    height = panel.shape[0]
+    assert (panel.dtype, panel.shape[1]) == (np.uint8, 4 * 300 + 3 * 8)
+    panel = panel[height - 300 :]  # without the titles
+    columns = [panel[:, start : start + 300] for start in (0, 308, 616, 924)]
+    coloured = [column.max(axis=2).astype(int) - column.min(axis=2) > 10 for column in columns]
+    assert not coloured[0].any()
+    assert coloured[1].sum() == pytest.approx(100 * 100, rel=0.01)
+    assert coloured[2].sum() == pytest.approx(60 * 60, rel=0.01)
+    colours = {tuple(colour) for colour in columns[3][coloured[3]].tolist()}
+    assert colours == {(240, 228, 66), (255, 64, 208)}  # yellow is the truth, magenta the prediction
 
 
 def test_training_panel_of_a_volume_has_three_planes_large_enough_to_see() -> None:
     image = np.random.default_rng(0).normal(size=(16, 12, 10)).astype(np.float32)
     labels = np.zeros(image.shape, dtype=np.int64)
     height, width, channels = training_panel(image, labels, labels).shape
-    assert (height, width, channels) == (16 * (12 + 10 + 10 + 16), 16 * (3 * 16 + 16), 3)
+    assert (width, channels) == (16 * 4 * 16 + 3 * 8, 3)
+    titles = height - 16 * (12 + 10 + 10) - 3 * 8
+    assert 0 < titles < 60
+
+
+def test_training_panel_shows_the_planes_with_most_truth() -> None:
+    labels = np.zeros((16, 12, 10), dtype=np.int64)
+    labels[1:4, 1:4, 1] = 1  # far from the middle of each axis
+    panel = training_panel(np.zeros(labels.shape, dtype=np.float32), labels, np.zeros_like(labels))
+    rows = [panel[-16 * 10 :], panel[-16 * 20 - 8 : -16 * 10 - 8], panel[: -16 * 20 - 16]]
+    for row in rows:
+        assert (row.max(axis=2).astype(int) - row.min(axis=2) > 60).any()
 
 
 def test_first_labels_have_colours_far_apart_and_later_ones_some_of_their_own() -> None:

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from PIL import Image as Pillow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.util.tensor_util import make_ndarray
 
 from medseg.bundle import find_bundle
 from medseg.datasets import load_datalist
@@ -24,14 +26,15 @@ def events(run: Path) -> Any:
 
 
 def test_every_curve_that_is_promised_is_there(events: Any) -> None:
-    assert set(events.Tags()["scalars"]) == {
+    scalars = [tag for tag in events.Tags()["scalars"] if not tag.startswith("final/")]
+    assert set(scalars) == {
         "train/loss",
         "train/learning_rate",
         "train/epoch_seconds",
         "validation/val_mean_dice",
         *(f"val_{score}/{label}" for score in ("dice", "iou") for label in ("anterior", "posterior")),
     }
-    for tag in events.Tags()["scalars"]:
+    for tag in scalars:
         assert [event.step for event in events.Scalars(tag)] == [1, 2, 3, 4], tag
 
 
@@ -52,11 +55,39 @@ def test_the_validation_case_is_drawn_each_time(events: Any, volumes: Path) -> N
     assert [picture.step for picture in pictures] == [1, 2, 3, 4]
     panel = np.asarray(Pillow.open(io.BytesIO(pictures[-1].encoded_image_string)))
     assert panel.ndim == 3
-    assert panel.shape[1] >= 3 * 20  # image, truth and prediction side by side
+    assert panel.shape[1] >= 4 * 20  # image, truth, prediction and contours side by side
     coloured = np.ptp(panel.astype(int), axis=2) > 30
-    thirds = np.array_split(coloured, 3, axis=1)
-    assert not thirds[0].any()
-    assert thirds[1].any()
+    columns = np.array_split(coloured, 4, axis=1)
+    assert not columns[0].any()
+    assert columns[1].any()
+    assert columns[3].any()
+
+
+def test_final_scores_and_settings_are_there_to_compare_runs(events: Any, run: Path) -> None:
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    metadata = events.SummaryMetadata("_hparams_/session_start_info")
+    start = HParamsPluginData.FromString(metadata.plugin_data.content).session_start_info
+    assert {"seed", "epochs", "batch_size", "learning_rate", "bundle"} <= set(start.hparams)
+    assert start.hparams["batch_size"].number_value == record["settings"]["batch_size"]
+    for name, value in record["validation"].items():
+        assert events.Scalars(f"final/{name}")[-1].value == pytest.approx(value, rel=1e-5)
+    assert events.Scalars("final/best")[-1].value == pytest.approx(record["best_validation_dice"], rel=1e-5)
+
+
+def test_precision_and_recall_curves_are_those_of_the_labels(events: Any) -> None:
+    for label in ("anterior", "posterior"):
+        steps = events.Tensors(f"pr/{label}")
+        assert [one.step for one in steps] == [1, 2, 3, 4]
+        tp, fp, tn, fn, precision, recall = make_ndarray(steps[-1].tensor_proto)
+        assert np.ptp(tp + fp + tn + fn) == 0  # all voxels at each threshold
+        assert recall[0] == 1  # all reach the threshold 0
+        assert precision[0] == pytest.approx(tp[0] / (tp[0] + fp[0]))
+
+
+def test_the_graph_names_the_layers_of_the_network(events: Any) -> None:
+    names = [node.name for node in events.Graph().node]
+    assert len(names) > 20
+    assert any("conv" in name.lower() for name in names)
 
 
 def test_as_many_validation_cases_are_drawn_as_wanted(pictures: Path, tmp_path: Path) -> None:

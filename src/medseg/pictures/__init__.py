@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from medseg.pictures.colours import colour_labels, label_colour
+from medseg.pictures.curves import save_training_plots, score_columns
 from medseg.pictures.panels import comparison, preview, training_panel
 
-__all__ = ["colour_labels", "comparison", "label_colour", "preview", "training_panel"]
+__all__ = [
+    "colour_labels",
+    "comparison",
+    "label_colour",
+    "preview",
+    "save_training_plots",
+    "score_columns",
+    "training_panel",
+]

@@ -24,7 +24,7 @@ from medseg.pictures.canvas import (
 )
 from medseg.pictures.colours import Rgb
 from medseg.pictures.grey import Window, choose_window, grey_levels
-from medseg.pictures.planes import View, central, fullest, middle, views_of
+from medseg.pictures.planes import View, central, fullest, views_of
 
 _PREVIEW_PX = {2: 768, 3: 448}
 _COMPARISON_PX = {2: 448, 3: 320}
@@ -34,6 +34,7 @@ _LINES: dict[str, Rgb] = {
     "of both": (255, 255, 255),
 }
 _TRAINING_PX = 256
+_COLUMNS = ("image", "truth", "prediction", "contours")
 
 
 def preview(
@@ -83,7 +84,7 @@ def comparison(
     maps = [truth.array, prediction.array]
     views = views_of(image, maps, choose=fullest, long_side_px=_COMPARISON_PX[truth.array.ndim])
     cell = max(view.size_px[0] for view in views)
-    titles = title_line(["image", "truth", "prediction", "contours"], cell)
+    titles = title_line(_COLUMNS, cell)
     page = below([titles, *(_comparison_row(view, window, cell) for view in views)])
     legend = list[tuple[str, Rgb | None]](_LINES.items())
     return _with_text(page, [*legend, *legend_entries(_shown_labels(views), label_names), *_window_text(window)])
@@ -92,7 +93,9 @@ def comparison(
 def training_panel(
     image: Array, truth: LabelArray, prediction: LabelArray, *, orientation: str = "RAS"
 ) -> NDArray[np.uint8]:
-    """Input, truth and prediction side by side for TensorBoard; of a volume its three middle planes as rows.
+    """Input, truth, prediction and the contours of both side by side for TensorBoard; of a volume three planes as rows.
+
+    The planes of a volume are those with most truth. Contours are coloured as in `comparison`.
 
     Parameters
     ----------
@@ -106,15 +109,15 @@ def training_panel(
     Returns
     -------
     numpy.ndarray
-        ``(H, W, 3)`` uint8; one pixel per voxel, small inputs enlarged by a whole number.
+        ``(H, W, 3)`` uint8; one pixel per voxel, small inputs enlarged by a whole number, under a line of titles.
     """
     shown = Image(np.asarray(image)[None], _unit_affine(orientation), Path("training"), "OT")
     window = choose_window(shown, truth)
-    views = views_of(shown, [truth, prediction], choose=middle, long_side_px=max(image.shape))
-    cell = max(view.values.shape[1] for view in views)
-    page = below([_training_row(view, window, cell) for view in views])
+    views = views_of(shown, [truth, prediction], choose=fullest, long_side_px=max(image.shape))
     factor = max(1, _TRAINING_PX // max(image.shape))
-    return page.repeat(factor, axis=0).repeat(factor, axis=1)
+    cell = factor * max(view.values.shape[1] for view in views)
+    rows = [_training_row(view, window, factor, cell) for view in views]
+    return below([title_line(_COLUMNS, cell), *rows])
 
 
 def _shown_labels(views: Sequence[View]) -> list[int]:
@@ -135,9 +138,15 @@ def _comparison_row(view: View, window: Window, cell_px: int) -> NDArray[np.uint
     return beside([write_letters(tile, view.letters) for tile in tiles], cell_px=cell_px)
 
 
-def _training_row(view: View, window: Window, cell_px: int) -> NDArray[np.uint8]:
-    grey = np.repeat(grey_levels(view.values, window)[..., None], 3, axis=2)
-    return beside([grey, *(overlay(grey, labels, line_px=1) for labels in view.labels)], cell_px=cell_px)
+def _training_row(view: View, window: Window, factor: int, cell_px: int) -> NDArray[np.uint8]:
+    grey = np.repeat(_enlarged(grey_levels(view.values, window), factor)[..., None], 3, axis=2)
+    truth, prediction = (_enlarged(labels, factor) for labels in view.labels)
+    lines = two_contours(grey, truth, prediction, list(_LINES.values()))
+    return beside([grey, overlay(grey, truth), overlay(grey, prediction), lines], cell_px=cell_px)
+
+
+def _enlarged(plane: Array, factor: int) -> Array:
+    return plane.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _window_text(window: Window) -> list[tuple[str, Rgb | None]]:

@@ -3,6 +3,7 @@
 from medseg.training.board import Board
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.handlers import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
+from medseg.training.history import History
 from medseg.training.losses import StackedDeepSupervisionLoss
 from medseg.training.metrics import OverlapMetric
 from medseg.training.step import EvaluationStep, TrainingStep
@@ -13,6 +14,7 @@ __all__ = [
     "EarlyStop",
     "EvaluationStep",
     "FiniteLoss",
+    "History",
     "OverlapMetric",
     "Progress",
     "RunRecord",

@@ -1,8 +1,11 @@
-"""TensorBoard: scalars of each epoch, and pictures of image, truth and prediction."""
+"""TensorBoard: curves, pictures, precision and recall, the network's graph, and settings with final scores."""
 
 from __future__ import annotations
 
+import logging
 import time
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,18 @@ import torch
 from ignite.engine import Events
 
 from medseg.pictures import training_panel
+from medseg.training.precision_recall import PrecisionRecall
+
+logger = logging.getLogger(__name__)
 
 
 class Board:
     """Handler of the trainer that writes `run_dir`/tensorboard.
 
     Scalars: loss (mean of the epoch), learning rate, seconds an epoch, and all validation metrics (each label's Dice
-    and IoU). Images: of the first `pictures` validation cases, input | truth | prediction (volumes: middle slice).
+    and IoU). Images: of the first `pictures` validation cases, input | truth | prediction | contours of both, volumes
+    in three planes. PR curves: each label's, over all voxels of the validation cases. Graph: the network as it runs
+    on the first batch. HParams: `settings` and the final scores, by which runs are compared.
 
     Parameters
     ----------
@@ -26,10 +34,24 @@ class Board:
         Validation engine.
     pictures
         How many validation cases are drawn each time; 0 for none.
+    labels
+        Value to name, as in metadata.json; without it labels are called by their value.
+    settings
+        What runs differ in: learning rate, batch size, seed, ...
     """
 
-    def __init__(self, *, run_dir: str, evaluator: Any, pictures: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        run_dir: str,
+        evaluator: Any,
+        pictures: int = 3,
+        labels: Mapping[str | int, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.evaluator, self.pictures = Path(run_dir) / "tensorboard", evaluator, pictures
+        self.settings = dict(settings or {})
+        self._curves = PrecisionRecall({int(value): name for value, name in (labels or {}).items()})
         self._writer: Any = None
         self._losses: list[torch.Tensor] = []
         self._epoch_start, self._learning_rate = 0.0, 0.0
@@ -37,10 +59,12 @@ class Board:
     def attach(self, engine: Any) -> None:
         engine.add_event_handler(Events.STARTED, self._open)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self._graph)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._scalars)
         engine.add_event_handler(Events.COMPLETED, self._close)
-        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._picture)
+        self.evaluator.add_event_handler(Events.EPOCH_STARTED, lambda _: self._curves.reset())
+        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._validated)
 
     def _open(self, engine: Any) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -54,6 +78,15 @@ class Board:
     def _collect(self, engine: Any) -> None:
         self._losses.append(engine.state.output["loss"])
 
+    def _graph(self, engine: Any) -> None:
+        """Once, behind the first step: tracing in evaluation mode changes neither weights nor random numbers."""
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")  # the tracer warns of each branch that it makes a constant
+                self._writer.add_graph(engine.network, engine.state.output["image"][:1], use_strict_trace=False)
+        except Exception as error:  # noqa: BLE001 (a network that cannot be traced can still be trained)
+            logger.info("no graph of the network for TensorBoard: %s", str(error).partition("\n")[0])
+
     def _scalars(self, engine: Any) -> None:
         epoch = engine.state.epoch
         self._writer.add_scalar("train/loss", float(torch.stack(self._losses).mean()), epoch)
@@ -62,15 +95,40 @@ class Board:
         if self.evaluator.state.epoch == epoch:
             for name, value in self.evaluator.state.metrics.items():
                 self._writer.add_scalar(name if "/" in name else f"validation/{name}", float(value), epoch)
+            for name, counts in self._curves.compute().items():
+                self._writer.add_pr_curve_raw(
+                    f"pr/{name}", *counts.columns(), global_step=epoch, num_thresholds=len(counts.precision)
+                )
         self._writer.flush()
 
-    def _picture(self, evaluator: Any) -> None:
-        if self._writer is None or evaluator.state.iteration > self.pictures:  # counted anew at each validation
+    def _validated(self, evaluator: Any) -> None:
+        if self._writer is None:  # validated without a training
             return
+        self._curves.update(evaluator.state.output["pred"], evaluator.state.output["label"])
+        if evaluator.state.iteration <= self.pictures:  # counted anew at each validation
+            self._picture(evaluator)
+
+    def _picture(self, evaluator: Any) -> None:
         output, case = evaluator.state.output, evaluator.state.batch["id"][0]
         image, truth = output["image"][0, 0].float().cpu().numpy(), output["label"][0, 0].cpu().numpy().astype(int)
         panel = training_panel(image, truth, output["pred"][0].argmax(0).cpu().numpy())
         self._writer.add_image(f"validation/{case}", panel, evaluator.state.epoch, dataformats="HWC")
 
     def _close(self, engine: Any) -> None:
+        if self.settings:
+            self._write_hparams()
         self._writer.close()
+
+    def _write_hparams(self) -> None:
+        """Settings and final scores, in the run's own files: `SummaryWriter.add_hparams` would make a second run."""
+        from torch.utils.tensorboard.summary import hparams
+
+        state = self.evaluator.state
+        scores = {f"final/{name}": float(value) for name, value in state.metrics.items()}
+        if state.best_metric_epoch > 0:
+            scores |= {"final/best": float(state.best_metric), "final/best_epoch": float(state.best_metric_epoch)}
+        settings = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in self.settings.items()}
+        for summary in hparams(settings, scores):
+            self._writer.file_writer.add_summary(summary)
+        for name, value in scores.items():
+            self._writer.add_scalar(name, value, self.evaluator.state.epoch)

@@ -29,7 +29,7 @@ SCORE = ["score", "masks", "truth", "-o", "out"]
 @pytest.fixture
 def workflows(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module whose functions are replaced; as nothing is scored then, no scores are read back."""
-    monkeypatch.setattr("medseg.cli.run.say_scores", lambda folder: None)
+    monkeypatch.setattr("medseg.cli.console._regions", lambda folder: {})
     return importlib.import_module("medseg.workflows")
 
 
@@ -51,6 +51,7 @@ def test_train_hands_on_its_arguments(workflows: Any, stand_in: Stand, capsys: p
         "datalist": Path("d.json"),
         "run_dir": Path("run"),
         "resume": True,
+        "device": None,
         "overlays": ("smoke", "b"),
         "overrides": {"epochs": 3, "train::lr": 1e-4},
     }

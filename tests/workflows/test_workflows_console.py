@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from medseg.cli.console import set_up_logging
+from medseg.cli.log import set_up_logging
 from medseg.workflows import train
 
 
@@ -57,6 +57,7 @@ def test_on_a_terminal_a_run_says_one_bar(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
     set_up_logging(quiet=False, debug=False)
     run_quietly(volumes, tmp_path / "run", tiny)
     text = terminal.getvalue()

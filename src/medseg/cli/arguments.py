@@ -29,12 +29,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_verb(commands: Commands, name: str, handler: Handler, *, does: str, example: str) -> Parser:
-    """A new command with the flags that all of them have."""
+    """A new command with the flags that all of them have; several examples stand on lines of their own."""
     parser = commands.add_parser(
         name,
         help=does,
         description=does[0].upper() + does[1:] + ".",
-        epilog=f"example:\n  {example}",
+        epilog="example:\n" + "\n".join(f"  {line}" for line in example.splitlines()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -42,6 +42,18 @@ def add_verb(commands: Commands, name: str, handler: Handler, *, does: str, exam
     parser.add_argument("--quiet", action="store_true", help="say nothing but warnings and errors")
     parser.add_argument("--debug", action="store_true", help="log more; show the traceback of an error")
     return parser
+
+
+def add_json(parser: Parser) -> None:
+    """The flag --json, for commands that hand their result to `console.say_result`."""
+    parser.add_argument(
+        "--json", action="store_true", help="give the result as one JSON document on standard output, for machines"
+    )
+
+
+def add_run_log(parser: Parser) -> None:
+    """Make the command write log.txt, everything at level DEBUG, into the folder of its --output."""
+    parser.set_defaults(run_log=True)
 
 
 def add_noun(commands: Commands, name: str, *, does: str) -> Commands:

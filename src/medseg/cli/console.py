@@ -1,14 +1,15 @@
-"""What the user sees: exit codes, messages, the log."""
+"""What the user sees: exit codes, results, errors."""
 
 from __future__ import annotations
 
+import argparse
 import json
-import logging
 import sys
 import traceback
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from medseg.terminal import coloured
 
 if TYPE_CHECKING:
     from medseg.outputs import Report
@@ -30,44 +31,83 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def say_result(arguments: argparse.Namespace, text: str, values: object) -> None:
+    """The result of a command on standard output.
+
+    Parameters
+    ----------
+    arguments
+        Those of the command: `json` and `quiet` count.
+    text
+        For people; not said with --quiet.
+    values
+        The same for machines: one JSON document in place of the text, with --json, also with --quiet.
+    """
+    if arguments.json:
+        say(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    elif not arguments.quiet:
+        say(text)
+
+
+def complain(text: str) -> None:
+    """One complaint on standard error, in red where that shows colours."""
+    sys.stderr.write(f"medseg: {coloured(text, 'red', stream=sys.stderr)}\n")
+
+
 def say_error(error: Exception, *, cause: BaseException | None) -> None:
     """One message on standard error, after the traceback of `cause` where one is given."""
     if cause is not None:
         traceback.print_exception(cause)
-    sys.stderr.write(f"medseg: error: {error}\n")
+    sys.stderr.write(f"medseg: {coloured('error:', 'red', stream=sys.stderr)} {error}\n")
 
 
-def say_report(report: Report, *, folder: object, quiet: bool) -> int:
-    """Name each failed case on standard error, tell where the results are; the exit code of the command."""
+def say_error_values(error: Exception, code: int) -> None:
+    """What --json gives in place of a result."""
+    say(json.dumps({"error": {"kind": type(error).__name__, "message": str(error), "exit_code": code}}, indent=2))
+
+
+def say_report(arguments: argparse.Namespace, report: Report, *, scored: bool = False) -> int:
+    """Name each failed case on standard error, tell where the results are; the exit code of the command.
+
+    Parameters
+    ----------
+    arguments
+        Those of the command; `output` is the folder of the results.
+    report
+        What became of each case.
+    scored
+        Tell the scores of each region too, from the folder's summary.json.
+    """
     for case in report.failed:
-        sys.stderr.write(f"medseg: case {case.id} failed: {case.reason}\n")
-    if not quiet:
-        say(f"{len(report.cases) - len(report.failed)} of {len(report.cases)} cases done; results in {folder}")
+        complain(f"case {case.id} failed: {case.reason}")
+    done = len(report.cases) - len(report.failed)
+    regions = _regions(arguments.output) if scored and done else {}
+    lines = [f"{done} of {len(report.cases)} cases done; results in {arguments.output}", *_score_lines(regions)]
+    values = _report_values(report, arguments.output) | ({"regions": regions} if scored else {})
+    say_result(arguments, "\n".join(lines), values)
     return report.exit_code
 
 
-def say_scores(folder: Path) -> None:
-    """One line a region from the summary.json in `folder`: mean Dice and IoU with the interval of the Dice."""
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    for name, region in summary["regions"].items():
+def _report_values(report: Report, folder: Path) -> dict[str, Any]:
+    return {
+        "output": str(folder),
+        "done": len(report.cases) - len(report.failed),
+        "skipped": sum(case.resumed for case in report.cases),
+        "failed": [{"id": case.id, "reason": case.reason} for case in report.failed],
+        "not_done": report.not_done,
+    }
+
+
+def _regions(folder: Path) -> dict[str, Any]:
+    regions: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["regions"]
+    return regions
+
+
+def _score_lines(regions: dict[str, Any]) -> list[str]:
+    """One line a region: mean Dice and IoU with the interval of the Dice."""
+    lines = []
+    for name, region in regions.items():
         dice, (low, high) = region["dice"], region["dice"]["mean_ci95"]
-        say(f"{name}: Dice {dice['mean']:.4f} [{low:.4f}, {high:.4f}], IoU {region['iou']['mean']:.4f}, n {dice['n']}")
-
-
-def set_up_logging(*, quiet: bool, debug: bool) -> None:
-    """Log to standard error: ours from INFO (WARNING if quiet, DEBUG if asked), others' from WARNING (INFO)."""
-    ours = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else "%(message)s")
-    )
-    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("medseg").setLevel(ours)
-    if not debug:
-        _silence_what_does_not_concern()
-
-
-def _silence_what_does_not_concern() -> None:
-    """MONAI says at import, twice, that a DICOM decoder for GPUs is missing: our reader never uses that one."""
-    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader", category=UserWarning)
+        iou = region["iou"]["mean"]
+        lines.append(f"{name}: Dice {dice['mean']:.4f} [{low:.4f}, {high:.4f}], IoU {iou:.4f}, n {dice['n']}")
+    return lines

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from medseg.cli.arguments import Commands, UsageError, add_noun, add_output, add_verb, positive
-from medseg.cli.console import DONE, SOME_FAILED, say
+from medseg.cli.arguments import Commands, UsageError, add_json, add_noun, add_output, add_verb, positive
+from medseg.cli.console import DONE, SOME_FAILED, say_result
 from medseg.cli.deidentify import add_deidentify, add_labels
 
 if TYPE_CHECKING:
@@ -33,16 +34,10 @@ def _add_inspect(commands: Commands) -> None:
         "inspect",
         _inspect,
         does="list every study, series and image under a folder, and all that is wrong with each",
-        example="medseg data inspect new_studies --json findings.json",
+        example="medseg data inspect new_studies\nmedseg data inspect new_studies --json > findings.json",
     )
     parser.add_argument("path", metavar="PATH", type=Path, help="a file or a folder; nothing in it is changed")
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        nargs="?",
-        const="-",
-        help="write all of it as JSON to FILE; without FILE to standard output, in place of the table",
-    )
+    add_json(parser)
     parser.add_argument(
         "--modality", metavar="CODE", help="what images are whose files do not say it: NIfTI of a CT is checked for HU"
     )
@@ -65,6 +60,7 @@ def _add_fix(commands: Commands) -> None:
     way.add_argument("--tilt", action="store_true", help="make the sheared grid of a tilted gantry rectangular")
     way.add_argument("--resample", metavar="MM", type=millimetres, help="space the slices of a series evenly")
     parser.add_argument("--reference", metavar="IMAGE", type=Path, help="the image whose grid is right")
+    add_json(parser)
 
 
 def _add_phantom(commands: Commands) -> None:
@@ -82,6 +78,7 @@ def _add_phantom(commands: Commands) -> None:
     )
     parser.add_argument("--kind", choices=("ct", "xray"), default="ct", help="CT volumes or chest X-rays (default: ct)")
     parser.add_argument("--dicom", action="store_true", help="write the images as DICOM")
+    add_json(parser)
 
 
 def _add_prepare(commands: Commands) -> None:
@@ -109,24 +106,16 @@ def _add_prepare(commands: Commands) -> None:
         "--patient-regex", metavar="R", help="what in a case's id names its patient (default: all of it)"
     )
     patient.add_argument("--patient-csv", metavar="FILE:COLUMN", help="a table with the patient of each case")
+    add_json(parser)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    import json
-
-    from medseg.files import atomic_write
     from medseg.intake.inspection import inspect
     from medseg.intake.inspection_text import as_table, as_values
 
     entries = inspect(arguments.path, modality=arguments.modality)
-    text = json.dumps(as_values(entries, root=arguments.path), indent=2)
-    if arguments.json == "-":
-        say(text)
-    elif not arguments.quiet:
-        say(as_table(entries, root=arguments.path))
-    if arguments.json not in (None, "-"):
-        with atomic_write(Path(arguments.json)) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+    root = arguments.path
+    say_result(arguments, as_table(entries, root=root), as_values(entries, root=root))
     return SOME_FAILED if any(entry.has_errors for entry in entries) else DONE
 
 
@@ -136,7 +125,7 @@ def _fix(arguments: argparse.Namespace) -> int:
 
     refuse_in_place(arguments.path, output=arguments.output)
     write_image(_repaired(arguments), arguments.output)
-    return _done(arguments, f"repaired: {arguments.output}")
+    return _done(arguments, f"repaired: {arguments.output}", {"output": arguments.output})
 
 
 def _repaired(arguments: argparse.Namespace) -> Image:
@@ -167,7 +156,8 @@ def _phantom(arguments: argparse.Namespace) -> int:
         kind=arguments.kind,
         dicom=arguments.dicom,
     )
-    return _done(arguments, f"{arguments.cases} phantoms in {arguments.output}")
+    values = {"output": arguments.output, "cases": arguments.cases, "kind": arguments.kind, "seed": arguments.seed}
+    return _done(arguments, f"{arguments.cases} phantoms in {arguments.output}", values)
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
@@ -182,7 +172,14 @@ def _prepare(arguments: argparse.Namespace) -> int:
         patient_regex=arguments.patient_regex,
         patient_csv=arguments.patient_csv,
     )
-    return _done(arguments, f"datalist: {datalist}")
+    return _done(arguments, f"datalist: {datalist}", _prepared(datalist) if arguments.json else {})
+
+
+def _prepared(datalist: Path) -> dict[str, Any]:
+    """What --json tells of a new datalist: how many cases each part has."""
+    content = json.loads(datalist.read_text(encoding="utf-8"))
+    parts = {part: len(content[part]) for part in ("training", "validation", "test")}
+    return {"datalist": datalist, "cases": parts}
 
 
 def millimetres(text: str) -> float:
@@ -196,7 +193,6 @@ def millimetres(text: str) -> float:
     return value
 
 
-def _done(arguments: argparse.Namespace, result: str) -> int:
-    if not arguments.quiet:
-        say(result)
+def _done(arguments: argparse.Namespace, result: str, values: dict[str, Any]) -> int:
+    say_result(arguments, result, values)
     return DONE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from medseg.cli.arguments import Commands, add_output, add_verb
-from medseg.cli.console import DONE, SOME_FAILED, say
+from medseg.cli.arguments import Commands, add_json, add_output, add_verb
+from medseg.cli.console import DONE, SOME_FAILED, say_result
 
 
 def add_deidentify(commands: Commands) -> None:
@@ -20,6 +20,7 @@ def add_deidentify(commands: Commands) -> None:
     )
     parser.add_argument("source", metavar="SRC", type=Path, help="a DICOM file, or a folder with all below it")
     add_output(parser, does="new folder: one folder for each series, new names")
+    add_json(parser)
 
 
 def add_labels(commands: Commands) -> None:
@@ -42,17 +43,24 @@ def add_labels(commands: Commands) -> None:
         help="YAML lines `ROI name: label value`; the later wins where they overlap (default: each ROI its number)",
     )
     add_output(parser, metavar="MASK", does="the mask: .nii.gz or .nii; .png for a picture")
+    add_json(parser)
 
 
 def _deidentify(arguments: argparse.Namespace) -> int:
     from medseg.dicom.deidentify import deidentify
 
     done = deidentify(arguments.source, arguments.output)
-    if not arguments.quiet:
-        say(
-            f"{len(done.files)} files of {done.series} series in {arguments.output}; "
-            f"{len(done.failed)} left out, {done.passed_over} not DICOM"
-        )
+    counts = {
+        "files": len(done.files),
+        "series": done.series,
+        "left_out": len(done.failed),
+        "not_dicom": done.passed_over,
+    }
+    text = (
+        f"{counts['files']} files of {done.series} series in {arguments.output}; "
+        f"{counts['left_out']} left out, {done.passed_over} not DICOM"
+    )
+    say_result(arguments, text, {"output": arguments.output, **counts})
     return SOME_FAILED if done.failed else DONE
 
 
@@ -63,9 +71,9 @@ def _labels(arguments: argparse.Namespace) -> int:
     label = read_label(arguments.mask, reference=arguments.reference, names=arguments.names)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_mask(label, arguments.output)
-    if not arguments.quiet:
-        import numpy as np
+    import numpy as np
 
-        values = [str(value) for value in np.unique(label.array) if value]
-        say(f"{arguments.output}: {'labels ' + ', '.join(values) if values else 'no labels'}")
+    values = [int(value) for value in np.unique(label.array) if value]
+    text = f"{arguments.output}: {'labels ' + ', '.join(map(str, values)) if values else 'no labels'}"
+    say_result(arguments, text, {"output": arguments.output, "labels": values})
     return DONE

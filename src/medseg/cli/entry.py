@@ -10,9 +10,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from medseg import __version__
-from medseg.cli import bundle, data, pacs, run
+from medseg.cli import bundle, cases, completion, data, pacs, report, review, run, train
 from medseg.cli.arguments import Parser, UsageError
-from medseg.cli.console import INTERRUPTED, OUR_BUG, PIPE_CLOSED, TERMINATED, WRONG_INPUT, say_error, set_up_logging
+from medseg.cli.console import (
+    INTERRUPTED,
+    OUR_BUG,
+    PIPE_CLOSED,
+    TERMINATED,
+    WRONG_INPUT,
+    complain,
+    say_error,
+    say_error_values,
+)
+from medseg.cli.log import run_log, set_up_logging
 from medseg.errors import user_error
 
 EXIT_CODES = """\
@@ -55,21 +65,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(words)
         set_up_logging(quiet=arguments.quiet, debug=arguments.debug)
-        code = int(arguments.handler(arguments))
+        with run_log(arguments):
+            code = int(arguments.handler(arguments))
         sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.stderr.write("medseg: interrupted\n")
+        complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         return _reader_left()
     except Exception as error:  # noqa: BLE001 (the one place where every failure becomes an exit code)
-        return _exit_code(error, debug="--debug" in words)
+        code = _exit_code(error, debug="--debug" in words)
+        if "--json" in words:
+            say_error_values(user_error(error) or error, code)
     return code
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The arguments of one command; `key=value` may stand anywhere after the commands that take them."""
-    arguments, extra = _parser().parse_known_args(words)
+    arguments, extra = new_parser().parse_known_args(words)
     takes_overrides = hasattr(arguments, "overrides")
     unknown = [word for word in extra if word.startswith("-") or not takes_overrides]
     if unknown:
@@ -87,7 +100,8 @@ def _override_hint(word: str, takes_overrides: bool) -> str:
     return f"; values of the bundle are set as {named}" if takes_overrides and "=" in named else ""
 
 
-def _parser() -> Parser:
+def new_parser() -> Parser:
+    """The parser of the whole command line; nothing heavy is imported for it."""
     parser = Parser(
         prog="medseg",
         description="Medical images in, segmentations that people can trust out.",
@@ -96,12 +110,17 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"medseg {__version__}")
-    parser.set_defaults(quiet=False, debug=False)
+    parser.set_defaults(quiet=False, debug=False, json=False, run_log=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     data.add_commands(commands)
+    train.add_commands(commands)
+    cases.add_commands(commands)
     run.add_commands(commands)
     bundle.add_commands(commands)
     pacs.add_commands(commands)
+    review.add_commands(commands)
+    report.add_commands(commands)
+    completion.add_commands(commands)
     return parser
 
 

@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 from typing import NoReturn
 
-from medseg.cli.arguments import Commands, add_noun, add_output, add_verb, positive
-from medseg.cli.console import DONE, say
+from medseg.cli.arguments import Commands, add_json, add_noun, add_output, add_verb, positive
+from medseg.cli.console import DONE, say, say_result
 
 _ADDRESS = "dicomweb://HOST[:PORT][/prefix], or dicomwebs:// for TLS"
 _CREDENTIALS = """\
@@ -38,6 +38,7 @@ def _add_pull(commands: Commands) -> None:
     parser.epilog = f"{parser.epilog}\n\n{_CREDENTIALS}"
     parser.add_argument("address", metavar="ADDRESS", help=f"{_ADDRESS}; then /studies/UID[/series/UID]")
     add_output(parser, does="folder for one folder a series; names are hashes of UIDs")
+    add_json(parser)
 
 
 def _add_push(commands: Commands) -> None:
@@ -51,6 +52,7 @@ def _add_push(commands: Commands) -> None:
     parser.epilog = f"{parser.epilog}\n\n{_CREDENTIALS}"
     _add_path(parser)
     parser.add_argument("address", metavar="ADDRESS", help=_ADDRESS)
+    add_json(parser)
 
 
 def _add_send(commands: Commands) -> None:
@@ -65,6 +67,7 @@ def _add_send(commands: Commands) -> None:
     parser.add_argument("peer", metavar="HOST:PORT", help="where the PACS listens")
     parser.add_argument("--called", metavar="AET", default="ANY-SCP", help="the PACS's title (default: ANY-SCP)")
     parser.add_argument("--calling", metavar="AET", default="MEDSEG", help="our title (default: MEDSEG)")
+    add_json(parser)
 
 
 def _add_receive(commands: Commands) -> None:
@@ -85,6 +88,7 @@ def _add_receive(commands: Commands) -> None:
         "--allow", metavar="AET", action="append", default=[], help="take from this title only; again for more"
     )
     parser.add_argument("--stop-after", metavar="N", type=positive, help="stop after so many series")
+    add_json(parser)
 
 
 def _add_path(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +100,8 @@ def _pull(arguments: argparse.Namespace) -> int:
     from medseg.dicom.transfer import pull
 
     folders = pull(arguments.address, output_dir=arguments.output)
-    return _done(arguments, f"{len(folders)} series in {arguments.output}")
+    values = {"output": arguments.output, "series": [folder.name for folder in folders]}
+    return _done(arguments, f"{len(folders)} series in {arguments.output}", values)
 
 
 def _push(arguments: argparse.Namespace) -> int:
@@ -104,7 +109,7 @@ def _push(arguments: argparse.Namespace) -> int:
     from medseg.dicom.transfer import push
 
     count = push(arguments.path, address=arguments.address)
-    return _done(arguments, f"{count} files stored and found again")
+    return _done(arguments, f"{count} files stored and found again", {"files": count})
 
 
 def _send(arguments: argparse.Namespace) -> int:
@@ -112,13 +117,14 @@ def _send(arguments: argparse.Namespace) -> int:
     from medseg.dicom.transfer import send
 
     count = send(arguments.path, peer=arguments.peer, called=arguments.called, calling=arguments.calling)
-    return _done(arguments, f"{count} files sent")
+    return _done(arguments, f"{count} files sent", {"files": count})
 
 
 def _receive(arguments: argparse.Namespace) -> int:
     _quieten(arguments)
     from medseg.dicom.transfer import receive
 
+    received: list[dict[str, object]] = []
     before = signal.signal(signal.SIGTERM, _interrupted)  # so that nothing half-received is left behind
     try:
         for series in receive(
@@ -129,12 +135,14 @@ def _receive(arguments: argparse.Namespace) -> int:
             allowed=arguments.allow,
             stop_after=arguments.stop_after,
         ):
-            _done(arguments, f"{series.folder}: {series.instances} instances")
+            received.append({"folder": series.folder, "instances": series.instances})
+            if not (arguments.quiet or arguments.json):
+                say(f"{series.folder}: {series.instances} instances")
     except KeyboardInterrupt:
-        return _done(arguments, "stopped")
+        pass  # how it is meant to end
     finally:
         signal.signal(signal.SIGTERM, before)
-    return DONE
+    return _done(arguments, f"stopped; {len(received)} series received", {"series": received})
 
 
 def _interrupted(*_: object) -> NoReturn:
@@ -153,7 +161,6 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _done(arguments: argparse.Namespace, result: str) -> int:
-    if not arguments.quiet:
-        say(result)
+def _done(arguments: argparse.Namespace, result: str, values: dict[str, object]) -> int:
+    say_result(arguments, result, values)
     return DONE

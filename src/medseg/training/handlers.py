@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from medseg.errors import TrainingError
 from medseg.files import atomic_write
+from medseg.terminal import wants_progress
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Progress:
 
         total = engine.state.max_epochs * engine.state.epoch_length
         done = engine.state.iteration
-        self._bar = tqdm(total=total, initial=done, unit="step", disable=not sys.stderr.isatty())
+        self._bar = tqdm(total=total, initial=done, unit="step", disable=not wants_progress())
 
     def _advance(self, engine: Any) -> None:
         self._bar.update(1)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle import find_bundle
-from medseg.errors import BundleError
 from medseg.outputs import Report, check_formats
+from medseg.workflows.devices import device_setting
 from medseg.workflows.pacs import check_storing, local_input, store_results
 
 
@@ -57,8 +57,7 @@ class CaseOptions:
         """
         given = {name: value for name, value in asdict(self).items() if value is not None}
         if self.device is not None:
-            _check_device(self.device)
-            given["device"] = f"$torch.device('{self.device}')"
+            given["device"] = device_setting(self.device)
         if self.formats is not None:
             given["formats"] = list(self.formats)
         return given
@@ -162,17 +161,3 @@ def _check_formats(formats: Sequence[str], folder: Path, inputs: Path, series: o
     wanted = None if series is None else str(series)
     items = list_inputs(inputs, series=wanted, modality=about.modality)
     check_formats(formats, inputs=[Path(item["image"]) for item in items], spatial_dims=about.spatial_dims)
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    kind, _, number = device.partition(":")
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "cuda" and int(number or 0) >= there:
-        raise BundleError(
-            f"device {device} is not there",
-            got=f"{there} GPUs that torch can use",
-            expected=", ".join(["cpu", *(f"cuda:{i}" for i in range(there))]),
-            next_step=None if there else "see the table 'CPU or GPU' of the README for a torch with CUDA",
-        )

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from medseg.terminal import wants_progress
+
 logger = logging.getLogger(__name__)
 
 LINE_EVERY_SECONDS = 10.0
@@ -29,8 +31,7 @@ class CaseProgress:
 
         self.total, self.done, self.failed = total, 0, 0
         self._worked, self._clock, self._started, self._said = 0, clock, clock(), clock()
-        quiet = not logger.isEnabledFor(logging.INFO)
-        self._bar: Any = tqdm(total=total, unit="case", disable=quiet or not sys.stderr.isatty())
+        self._bar: Any = tqdm(total=total, unit="case", disable=not wants_progress())
 
     def count(self, *, failed: bool, skipped: bool) -> None:
         """One case more is finished; a case skipped by --resume says nothing of the speed."""

@@ -15,6 +15,7 @@ def train(
     run_dir: str | os.PathLike[str],
     overlays: Sequence[str] = (),
     resume: bool = False,
+    device: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run the `training` of a bundle, as `python -m monai.bundle run training` does, and return the run's folder.
@@ -31,6 +32,8 @@ def train(
         Files of the bundle's configs/ merged last, such as "smoke".
     resume
         Continue the run that `run_dir` holds.
+    device
+        "cpu", "cuda" or "cuda:1"; as the bundle says if None.
     overrides
         Ids of the configuration and their values.
 
@@ -41,9 +44,12 @@ def train(
     """
     from medseg.bundle import find_bundle
     from medseg.bundle.load import open_workflow, run_workflow
+    from medseg.workflows.devices import device_setting
 
     folder, run = find_bundle(bundle), Path(run_dir).resolve()
-    settings = {"datalist": str(Path(datalist).resolve()), "run_dir": str(run), "resume": resume}
+    settings: dict[str, Any] = {"datalist": str(Path(datalist).resolve()), "run_dir": str(run), "resume": resume}
+    if device is not None:
+        settings["device"] = device_setting(device)
     workflow = open_workflow(folder, "train", overlays=overlays, overrides={**(overrides or {}), **settings})
     run_workflow(workflow, folder)
     return run

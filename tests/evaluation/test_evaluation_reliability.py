@@ -76,6 +76,7 @@ def test_blocks_add_up_and_a_new_start_forgets() -> None:
     np.testing.assert_array_equal(parts.counts.voxels, whole.counts.voxels)
     np.testing.assert_array_equal(parts.counts.correct, whole.counts.correct)
     np.testing.assert_allclose(parts.counts.confidence, whole.counts.confidence)
+    np.testing.assert_allclose(parts.counts.squared_error, whole.counts.squared_error)
     assert whole.counts.voxels.sum() == 20
 
 
@@ -83,11 +84,38 @@ def test_cases_together_and_back_from_json() -> None:
     both = Reliability.of([EXAMPLE, Reliability.from_json(EXAMPLE.to_json())])
     np.testing.assert_array_equal(both.voxels, 2 * EXAMPLE.voxels)
     assert both.ece() == EXAMPLE.ece()
+    assert both.brier() == pytest.approx(EXAMPLE.brier())
+
+
+def test_the_brier_score_is_that_of_the_definition() -> None:
+    # Probability of the lesion minus the truth: -.05, -.15, .85, .65, .25, -.95; with two classes each counts twice.
+    squares = 0.05**2 + 0.15**2 + 0.85**2 + 0.65**2 + 0.25**2 + 0.95**2
+    assert EXAMPLE.brier(1) == pytest.approx(squares / 6, rel=1e-5)
+    assert EXAMPLE.brier(0) == pytest.approx(EXAMPLE.brier(1), rel=1e-5)
+    assert EXAMPLE.brier() == pytest.approx(2 * squares / 6, rel=1e-5)
+
+
+def test_the_brier_score_of_three_classes() -> None:
+    counter = ReliabilityCounter(np.array([[2, 0]], dtype=np.uint8))
+    counter.start(3, (1, 2))
+    probabilities = torch.tensor([[0.5, 0.2], [0.3, 0.7], [0.2, 0.1]])  # (class, voxel)
+    counter.put((slice(None), slice(None)), probabilities.log().reshape(3, 1, 2) + 4.0)
+    first, second = 0.25 + 0.09 + 0.64, 0.64 + 0.49 + 0.01
+    assert counter.counts.brier() == pytest.approx((first + second) / 2, rel=1e-5)
+    assert counter.counts.brier(2) == pytest.approx((0.64 + 0.01) / 2, rel=1e-5)
+
+
+def test_a_sure_and_right_network_has_a_brier_score_of_0_and_a_sure_and_wrong_one_of_2() -> None:
+    for truth, expected in ((0, 0.0), (1, 2.0)):
+        counter = ReliabilityCounter(np.full((1, 1), truth, np.uint8))
+        counter.start(2, (1, 1))
+        counter.put((slice(None), slice(None)), torch.tensor([[[200.0]], [[-200.0]]]))
+        assert counter.counts.brier() == expected
 
 
 def test_a_class_that_is_never_given_has_no_error() -> None:
     summary = calibration_summary(count([0.2, 0.1], [0, 0]), NAMES, cases=1)
-    assert summary["classes"]["lesion"] == {"ece": None, "voxels": 0}
+    assert summary["classes"]["lesion"] == {"ece": None, "brier": pytest.approx((0.04 + 0.01) / 2), "voxels": 0}
     assert (summary["cases"], summary["bins"]) == (1, 10)
     assert summary["ece"] == summary["classes"]["background"]["ece"] == pytest.approx(0.15)
 

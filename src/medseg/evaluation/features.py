@@ -1,0 +1,175 @@
+"""What can be measured of a case without its truth: how the regions look, how sure the network was, how bright it is.
+
+Everything is a plain number with a name, so that limits and a regression can be read in models/flags.json:
+
+- per region: ``volume_ml`` (pictures: ``area_share``, of the picture), ``fragments`` (connected pieces before
+  postprocessing, by corners too), ``largest_share`` (of the region's voxels in its largest piece, before
+  postprocessing), ``border_share`` (of its voxels on the outermost layer of the image), its centre as a fraction of
+  the image (``centre_right``, ``centre_anterior``, ``centre_superior``; pictures ``centre_across``, ``centre_down``),
+  ``confidence`` and ``entropy`` (means over its voxels, before postprocessing);
+- per case: mean, standard deviation, percentiles and roughness of what the network is given, that is of the image
+  after the bundle's preprocessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medseg.case import Affine, Array, Image, LabelArray
+from medseg.geometry import orientation, voxel_volume_ml
+from medseg.postprocess.regions import boxes_of
+
+Numbers: TypeAlias = Mapping[str, float]
+
+PERCENTILES = (5, 25, 50, 75, 95)
+MOST_VOXELS = 2_000_000
+"""Larger inputs are looked at on every second, third, ... voxel along each axis."""
+
+_DIRECTIONS = {
+    "R": ("centre_right", False),
+    "L": ("centre_right", True),
+    "A": ("centre_anterior", False),
+    "P": ("centre_anterior", True),
+    "S": ("centre_superior", False),
+    "I": ("centre_superior", True),
+}
+"""Where an axis points to: the name of the coordinate, and whether it runs against it."""
+
+
+class Sure(Protocol):
+    """How sure the network is of one class: `medseg.inference.ClassConfidence` is one."""
+
+    @property
+    def value(self) -> int:
+        """The class."""
+
+    @property
+    def mean_confidence(self) -> float:
+        """Mean largest probability of its voxels."""
+
+    @property
+    def mean_entropy(self) -> float:
+        """Mean entropy of its voxels, in nats."""
+
+
+@dataclass(frozen=True)
+class CaseFeatures:
+    """The numbers of one case.
+
+    Attributes
+    ----------
+    intensity
+        Of what the network is given; empty where it was not looked at.
+    regions
+        Region to its numbers. A region that was not found has only its size, 0, and no fragments.
+    """
+
+    intensity: Numbers = field(default_factory=dict)
+    regions: Mapping[str, Numbers] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Rounded to six digits."""
+        return {
+            "intensity": {name: float(f"{value:.6g}") for name, value in self.intensity.items()},
+            "regions": {
+                region: {name: float(f"{value:.6g}") for name, value in numbers.items()}
+                for region, numbers in self.regions.items()
+            },
+        }
+
+
+def intensity_features(inputs: Array) -> dict[str, float]:
+    """Numbers of what the network is given, ``(C, X, Y[, Z])``; names end with the channel where there are several.
+
+    Roughness is the mean absolute difference of neighbours over the standard deviation: high for noise, low for blur.
+    """
+    found: dict[str, float] = {}
+    for channel, values in enumerate(np.asarray(inputs, dtype=np.float32)):
+        ending = f"_{channel}" if len(inputs) > 1 else ""
+        found |= {f"{name}{ending}": value for name, value in _of_channel(values).items()}
+    return found
+
+
+def region_features(
+    labels: Image, *, raw: LabelArray, names: Mapping[int, str], sure: Iterable[Sure] = ()
+) -> dict[str, dict[str, float]]:
+    """Numbers of each region of a case.
+
+    Parameters
+    ----------
+    labels
+        The label map ``(X, Y[, Z])`` as it is written.
+    raw
+        The same before postprocessing: stray pieces are counted there.
+    names
+        Value to name; 0 is left out.
+    sure
+        How sure the network is of each class that it found.
+    """
+    values = sorted(set(names) - {0})
+    of_class = {one.value: one for one in sure}
+    final, before = (boxes_of(np.ascontiguousarray(array), values) for array in (labels.array, raw))
+    found: dict[str, dict[str, float]] = {}
+    for value in values:
+        numbers = _shape(labels, value, final.get(value))
+        numbers |= _pieces(raw, value, before.get(value))
+        if value in of_class:
+            numbers["confidence"] = float(of_class[value].mean_confidence)
+            numbers["entropy"] = float(of_class[value].mean_entropy)
+        found[names[value]] = numbers
+    return found
+
+
+def size_name(spatial_dims: int) -> str:
+    """The name of a region's size: "volume_ml" or "area_share"."""
+    return "volume_ml" if spatial_dims == 3 else "area_share"
+
+
+def _of_channel(values: NDArray[np.float32]) -> dict[str, float]:
+    step = int(np.ceil((values.size / MOST_VOXELS) ** (1 / values.ndim)))
+    near = values[tuple(slice(None, None, step) for _ in values.shape)]
+    sd = float(near.std())
+    found = {"mean": float(near.mean()), "sd": sd}
+    quantiles = np.percentile(near, PERCENTILES)
+    found |= {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, quantiles, strict=True)}
+    steps = [float(np.abs(np.diff(near, axis=axis)).mean()) for axis in range(near.ndim) if near.shape[axis] > 1]
+    return {**found, "roughness": float(np.mean(steps)) / sd if steps and sd > 0 else 0.0}
+
+
+def _shape(labels: Image, value: int, box: tuple[slice, ...] | None) -> dict[str, float]:
+    array = labels.array
+    size = size_name(array.ndim)
+    if box is None:
+        return {size: 0.0}
+    where = np.nonzero(array[box] == value)
+    place = [axis + part.start for axis, part in zip(where, box, strict=True)]
+    last = [length - 1 for length in array.shape]
+    on_border = np.any([(p == 0) | (p == end) for p, end in zip(place, last, strict=True)], axis=0)
+    voxels = len(on_border)
+    unit = voxel_volume_ml(labels.affine) if array.ndim == 3 else 1 / array.size
+    middle = [float(p.mean()) / max(1, end) for p, end in zip(place, last, strict=True)]
+    return {size: voxels * unit, "border_share": float(on_border.mean()), **_centre(middle, labels.affine)}
+
+
+def _centre(middle: Sequence[float], affine: Affine) -> dict[str, float]:
+    """The centre along the patient's axes, whatever the order in which the file stores them."""
+    if len(middle) == 2:
+        return {"centre_across": middle[0], "centre_down": middle[1]}
+    directions = [_DIRECTIONS[letter] for letter in orientation(affine)]
+    return {name: 1 - where if against else where for (name, against), where in zip(directions, middle, strict=True)}
+
+
+def _pieces(raw: LabelArray, value: int, box: tuple[slice, ...] | None) -> dict[str, float]:
+    if box is None:
+        return {"fragments": 0.0}
+    from scipy import ndimage
+
+    mask = raw[box] == value
+    numbers, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    sizes = np.bincount(numbers.ravel())[1:]
+    return {"fragments": float(count), "largest_share": float(sizes.max() / sizes.sum())}

@@ -65,6 +65,10 @@ class PacsError(MedsegError):
     """A PACS that cannot be reached, refuses, or answers with what cannot be trusted."""
 
 
+class ReviewError(MedsegError):
+    """A viewer that cannot be opened as asked, or a request to it that is refused."""
+
+
 def user_error(error: BaseException) -> MedsegError | None:
     """The MedsegError at the root of `error`, looking through the exceptions that libraries wrap round it."""
     seen: BaseException | None = error

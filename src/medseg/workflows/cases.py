@@ -17,6 +17,7 @@ from ignite.engine import Events
 
 from medseg.bundle import mask_settings
 from medseg.case import Image, Prediction
+from medseg.datasets.datalist import relative_path
 from medseg.dicom.codes import segment_codes
 from medseg.errors import BundleError, RunError
 from medseg.files import SharedFolder, remove_own_temporaries
@@ -238,6 +239,7 @@ class PredictCases:
         return {
             **self.made_by,
             **self.expected(work),
+            **self.sources(work),
             "device": str(self.segmenter.device),
             "precision": precision_used(self.segmenter),
             "seconds": {stage: round(value, 6) for stage, value in seconds.items()},
@@ -246,6 +248,10 @@ class PredictCases:
             "notes": list(work.notes),
             "measurements": self.measure(result.labels),
         }
+
+    def sources(self, work: CaseWork) -> dict[str, object]:
+        """Where the image lies, seen from the output folder: the viewer and the report find it there."""
+        return {"input": relative_path(Path(work.item["image"]), self.folder)}
 
     def expected(self, work: CaseWork) -> dict[str, object]:
         """What the manifest of a case must hold so that the case need not be done again."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.case import Image
+from medseg.datasets.datalist import relative_path
 from medseg.evaluation import (
     CaseScore,
     Reliability,
@@ -105,6 +106,10 @@ class EvaluateCases(PredictCases):
     def expected(self, work: CaseWork) -> dict[str, object]:
         """The truth has to be the same too."""
         return {**super().expected(work), "truth_sha256": work.truth_sha256}
+
+    def sources(self, work: CaseWork) -> dict[str, object]:
+        """And the truth."""
+        return {**super().sources(work), "truth": relative_path(Path(work.item["label"]), self.folder)}
 
     def kinds(self) -> set[str]:
         """And the comparison."""

@@ -1,0 +1,73 @@
+"""The web application: routes behind the guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from medseg.errors import MedsegError
+from medseg.review.viewer import case_routes
+from medseg.review.viewer.access import Hosts
+from medseg.review.viewer.entries import AbsentError
+from medseg.review.viewer.guard import Guard, refusal
+from medseg.review.viewer.viewer import Viewer
+
+STATIC = Path(__file__).with_name("static")
+
+
+def make_app(viewer: Viewer, *, at_end: Callable[[], None] = lambda: None) -> Guard:
+    """The application of one run.
+
+    Parameters
+    ----------
+    viewer
+        What is shown.
+    at_end
+        Called when the server stops.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            at_end()
+
+    # Neither the API's own pages nor its schema: they load scripts from elsewhere.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.viewer = viewer
+    app.add_exception_handler(MedsegError, _refused)
+    app.add_exception_handler(AbsentError, _absent)
+    app.include_router(case_routes.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_api_route("/", _page, methods=["GET"])
+    app.add_api_route("/healthz", _healthy, methods=["GET"])
+    # Outside the application, so that its own error pages pass the guard too.
+    return Guard(app, access=viewer.access, hosts=Hosts(viewer.settings))
+
+
+def _page() -> FileResponse:
+    return FileResponse(STATIC / "index.html", media_type="text/html")
+
+
+def _healthy() -> PlainTextResponse:
+    return PlainTextResponse("ok\n")
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    return refusal(422, _told(request, error))
+
+
+def _absent(request: Request, error: Exception) -> Response:
+    return refusal(404, _told(request, error))
+
+
+def _told(request: Request, error: Exception) -> str:
+    viewer: Any = request.app.state.viewer
+    return str(viewer.session.hide(str(error)))

@@ -1,0 +1,190 @@
+"""The cases of a folder that `medseg predict`, `evaluate` or another tool filled."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medseg.errors import MedsegError, ReviewError
+from medseg.review.viewer.entries import Entry, Kind, key_of
+
+logger = logging.getLogger(__name__)
+
+_MANIFEST = "_manifest.json"
+_NOT_SCORES = frozenset({"case", "region", "empty", "size_unit"})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a datalist or a folder of true masks says of a case."""
+
+    image: Path | None = None
+    truth: Path | None = None
+    patient: str | None = None
+
+
+def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> list[Entry]:
+    """The cases of a folder: one a manifest, or one a mask where there are none.
+
+    Parameters
+    ----------
+    folder
+        Of masks with what lies beside them: manifests, previews, scores.csv.
+    truth
+        A folder of true masks with the same names.
+    datalist
+        Says where image and truth of a case are; it wins over what the manifests say.
+
+    Raises
+    ------
+    ReviewError
+        There is no mask in the folder.
+    DataError
+        The datalist cannot be used.
+    """
+    known = _known(truth, datalist)
+    scores = read_scores(folder / "scores.csv")
+    manifests = dict(_manifests(folder))
+    masks = {name: mask for name, manifest in manifests.items() if (mask := _file(folder, manifest, "mask"))}
+    if not manifests:
+        masks = _masks(folder)
+    if not masks:
+        raise ReviewError(
+            f"{folder} holds no masks to review",
+            expected="a folder that medseg predict or evaluate filled, or a bundle",
+            next_step="segment first: medseg predict BUNDLE -i IMAGES -o DIR",
+        )
+    return [
+        _entry(name, mask, manifests.get(name, {}), known.get(name, Known()), scores.get(name, {}))
+        for name, mask in sorted(masks.items())
+    ]
+
+
+def read_scores(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """scores.csv as case to region to metric to value; empty where there is no such file."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    if not path.is_file():
+        return found
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            values = {name: _number(text) for name, text in row.items() if name not in _NOT_SCORES}
+            known = {name: value for name, value in values.items() if value is not None}
+            found.setdefault(row.get("case") or "", {})[row.get("region") or ""] = known
+    return found
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest; empty where it is damaged, which is logged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        logger.warning("%s is passed over: %s", path.name, error)
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def inside(folder: Path, name: object) -> Path | None:
+    """A file that a manifest names, if it is there and truly in the folder, links followed."""
+    if not isinstance(name, str):
+        return None
+    path = (folder / Path(name).name).resolve()
+    return path if path.is_file() and path.parent == folder.resolve() else None
+
+
+def kind_of_mask(mask: Path) -> Kind:
+    """Pictures have PNG masks."""
+    from medseg.intake.files import RASTER, suffix
+
+    return "picture" if suffix(mask) in RASTER else "volume"
+
+
+def _manifests(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in sorted(folder.glob(f"*{_MANIFEST}")):
+        content = read_manifest(path)
+        if content:
+            yield path.name.removesuffix(_MANIFEST), content
+
+
+def _file(folder: Path, manifest: Mapping[str, Any], kind: str) -> Path | None:
+    outputs = manifest.get("outputs")
+    entry = outputs.get(kind) if isinstance(outputs, Mapping) else None
+    return inside(folder, entry.get("file")) if isinstance(entry, Mapping) else None
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    from medseg.intake import find_inputs
+
+    try:
+        return {found.id: found.path.resolve() for found in find_inputs(folder) if found.path.is_file()}
+    except MedsegError:
+        return {}
+
+
+def _entry(
+    name: str,
+    mask: Path,
+    manifest: Mapping[str, Any],
+    known: Known,
+    scores: Mapping[str, Mapping[str, float]],
+) -> Entry:
+    folder = mask.parent
+    return Entry(
+        key=key_of("folder", name),
+        name=name,
+        kind=kind_of_mask(mask),
+        source="folder",
+        home=folder,
+        image=known.image or _named(folder, manifest.get("input")),
+        prediction=mask,
+        truth=known.truth or _named(folder, manifest.get("truth")),
+        preview=_file(folder, manifest, "preview"),
+        manifest=manifest,
+        scores=scores,
+        patient=known.patient,
+    )
+
+
+def _named(folder: Path, text: object) -> Path | None:
+    """A path as manifests have it: relative to their folder."""
+    if not isinstance(text, str) or not text:
+        return None
+    path = folder / text
+    there = path.exists() or (path.name.startswith("#") and path.parent.is_dir())
+    return path.resolve() if there else None
+
+
+def _known(truth: Path | None, datalist: Path | None) -> dict[str, Known]:
+    found: dict[str, Known] = {}
+    if datalist is not None:
+        found.update(_of_datalist(datalist))
+    if truth is not None:
+        from medseg.intake import find_inputs
+
+        for one in find_inputs(truth):
+            before = found.get(one.id, Known())
+            found[one.id] = Known(before.image, one.path.resolve(), before.patient)
+    return found
+
+
+def _of_datalist(path: Path) -> Iterator[tuple[str, Known]]:
+    from medseg.datasets import read_datalist
+    from medseg.datasets.datalist import SECTIONS
+
+    content, base = read_datalist(path), path.resolve().parent
+    for section in SECTIONS:
+        for item in content[section]:
+            image, label = ((base / item[key]).resolve() for key in ("image", "label"))
+            yield item["id"], Known(image, label, item["patient"])
+
+
+def _number(text: object) -> float | None:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if abs(value) != float("inf") and value == value else None

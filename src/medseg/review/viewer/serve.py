@@ -1,0 +1,134 @@
+"""Run the viewer: listen, tell the address, serve until a signal, remove what was uploaded."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from medseg.errors import ReviewError
+from medseg.review.viewer.app import make_app
+from medseg.review.viewer.session import Session
+from medseg.review.viewer.settings import Settings
+from medseg.review.viewer.viewer import Viewer
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PORT = 8765
+TERMINATED = 128 + signal.SIGTERM
+_GRACE_SECONDS = 2
+
+
+def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; uploads and results of this run are removed at the end.
+
+    Parameters
+    ----------
+    settings
+        With port 0 the usual port is taken, or any free one.
+    ready
+        Called with the address to open once the server listens.
+
+    Raises
+    ------
+    ReviewError
+        The address cannot be listened on, or others reach it and no password is set.
+    KeyboardInterrupt, SystemExit
+        After SIGINT, after SIGTERM.
+    """
+    _refuse_open_door(settings)
+    with _listening(settings) as listener, _stop_signals() as stopped:
+        port = int(listener.getsockname()[1])
+        session = Session()
+        try:
+            viewer = Viewer(replace(settings, port=port), session)
+            _run(viewer, listener, lambda: ready(address(viewer)))
+        finally:
+            session.close()
+    if signal.SIGTERM in stopped:
+        raise SystemExit(TERMINATED)
+    raise KeyboardInterrupt
+
+
+def address(viewer: Viewer) -> str:
+    """What to open in a browser."""
+    settings, token = viewer.settings, viewer.access.token
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}/" + (f"?token={token}" if token is not None else "")
+
+
+def _run(viewer: Viewer, listener: socket.socket, ready: Callable[[], None]) -> None:
+    class Server(uvicorn.Server):
+        """Tells when it listens."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
+
+    config = uvicorn.Config(
+        make_app(viewer),
+        log_level="warning",
+        access_log=False,  # addresses of cases are nobody's business, and the first one holds the token
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        log_config=None,
+    )
+    Server(config).run(sockets=[listener])
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    if not settings.is_local and not settings.password:
+        raise ReviewError(
+            f"other computers reach {settings.host}, and no password is set",
+            expected="a password for any address but this computer's own",
+            next_step="write one into a file that only you can read, and give --password-file FILE",
+        )
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    wanted = [settings.port] if settings.port else [DEFAULT_PORT, 0]
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    for port in wanted:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, port))
+        except OSError as error:
+            listener.close()
+            refused = error
+            continue
+        with listener:
+            yield listener
+        return
+    raise ReviewError(
+        f"cannot listen on {settings.host}, port {wanted[0]}",
+        got=refused.strerror,
+        next_step="give another --port, or leave it out for a free one",
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[signal.Signals]]:
+    """uvicorn stops at a signal and then raises it again, which would end the process before anything is removed."""
+    noted: list[signal.Signals] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(signal.Signals(number))
+
+    before: dict[signal.Signals, Any] = {
+        number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,144 @@
+"""Images and masks as the page gets them: NIfTI on the image's own grid, PNG for pictures; made once, then files."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from medseg.case import Array, Image
+from medseg.files import atomic_write
+from medseg.review.viewer.entries import key_of
+
+_LOW_PERCENT, _HIGH_PERCENT = 0.1, 99.9
+"""Of a 16-bit picture what becomes black and white on a screen of 8 bits."""
+
+
+class Shown:
+    """Files for the page, kept in a folder of the session and made when first asked for.
+
+    The same file is made once, however many browsers ask for it at a time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def image(self, source: Path) -> Path:
+        """An image as .nii, or as .png where it is a picture; errors are those of `medseg.intake.read_image`."""
+        return self._made(source, "image")
+
+    def labels(self, source: Path, *, reference: Path | None = None) -> Path:
+        """A label map as .nii of 8 bits (16 above label 255), or as .png whose grey values are the labels.
+
+        RTSTRUCT and DICOM SEG come onto the grid of the image `reference`.
+        """
+        return self._made(source, "labels", reference=reference)
+
+    def compressed(self, shown: Path) -> Path:
+        """A .nii of this folder as .nii.gz, for slow networks."""
+        packed = shown.with_name(f"{shown.name}.gz")
+        with self._lock(packed.name):
+            if not packed.is_file():
+                _compress(shown, packed)
+        return packed
+
+    def forget(self, source: Path) -> None:
+        """Remove what was made of a source that is removed."""
+        for kind in ("image", "labels"):
+            for path in self.folder.glob(f"{self._stem(source, kind)}.*"):
+                path.unlink(missing_ok=True)
+
+    def _made(self, source: Path, kind: str, *, reference: Path | None = None) -> Path:
+        stem = self._stem(source, kind)
+        with self._lock(stem):
+            for path in (self.folder / f"{stem}.nii", self.folder / f"{stem}.png"):
+                if path.is_file():
+                    return path
+            return (
+                _write_image(source, self.folder / stem)
+                if kind == "image"
+                else _write_labels(source, self.folder / stem, reference)
+            )
+
+    def _lock(self, name: str) -> threading.Lock:
+        return self._locks[name]
+
+    def _stem(self, source: Path, kind: str) -> str:
+        """With the time of its last change, so that a file that was written anew is read anew."""
+        changed = str(source.stat().st_mtime_ns) if source.exists() else ""
+        return f"{kind}_{key_of(str(source), changed)}"
+
+
+def _write_image(source: Path, stem: Path) -> Path:
+    from medseg.intake import read_image
+
+    image = read_image(source)
+    if image.array.ndim == 3:
+        return _write_picture(_grey(image.array[0]), stem)
+    return _write_volume(Image(_plain(image.array[0]), image.affine, image.source), stem)
+
+
+def _write_labels(source: Path, stem: Path, reference: Path | None) -> Path:
+    from medseg.intake import read_label
+    from medseg.intake.files import is_dicom
+
+    labels = read_label(source, reference=reference if is_dicom(source) else None)
+    values = labels.array.astype(np.uint8 if labels.array.max(initial=0) <= 255 else np.uint16, copy=False)
+    if values.ndim == 2:
+        return _write_picture(values, stem)
+    return _write_volume(Image(values, labels.affine, labels.source), stem)
+
+
+def _write_volume(image: Image, stem: Path) -> Path:
+    from medseg.outputs.nifti import write_nifti
+
+    path = stem.with_name(f"{stem.name}.nii")
+    with atomic_write(path) as temporary:
+        write_nifti(image.array, temporary, affine=image.affine, description="medseg review")
+    return path
+
+
+def _write_picture(values: Array, stem: Path) -> Path:
+    from PIL import Image as Picture
+
+    path = stem.with_name(f"{stem.name}.png")
+    with atomic_write(path) as temporary:
+        Picture.fromarray(np.ascontiguousarray(values.T)).save(temporary, format="PNG", compress_level=1)
+    return path
+
+
+def _compress(shown: Path, packed: Path) -> None:
+    import shutil
+
+    from isal import igzip
+
+    with atomic_write(packed) as temporary, shown.open("rb") as file, igzip.open(temporary, "wb") as target:
+        shutil.copyfileobj(file, target, 1 << 20)
+
+
+def _plain(values: Array) -> Array:
+    """A type that every viewer reads, and as small as the values allow: 64 bits bring nothing to a screen."""
+    if values.dtype.kind == "b":
+        return values.astype(np.uint8)
+    if values.dtype.kind == "f":
+        return values.astype(np.float32, copy=False)
+    if values.dtype.itemsize <= 2:
+        return values
+    low, high = int(values.min()), int(values.max())
+    for kind in (np.int16, np.uint16):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return values.astype(kind)
+    return values.astype(np.float32)
+
+
+def _grey(values: Array) -> Array:
+    """Grey levels of 8 bits ``(X, Y)``: as they are where they fit, else between their outer percentiles."""
+    if values.dtype == np.uint8:
+        return values
+    from medseg.pictures.grey import Window, grey_levels
+
+    low, high = (float(v) for v in np.percentile(values, [_LOW_PERCENT, _HIGH_PERCENT]))
+    return grey_levels(values, Window(low, high if high > low else low + 1.0))

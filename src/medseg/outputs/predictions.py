@@ -14,6 +14,7 @@ from medseg.case import Image, LabelArray, Prediction
 from medseg.errors import OutputError
 from medseg.files import atomic_write, sha256_of
 from medseg.geometry import spacing_mm, voxel_volume_ml
+from medseg.intake.description import describe_image
 from medseg.outputs.folders import check_file_name
 from medseg.outputs.masks import write_mask
 from medseg.pictures import preview
@@ -47,8 +48,8 @@ def write_prediction(
         Where to write; it must exist.
     manifest
         Gives what else is known of the run, as JSON values, once all other files are there. The manifest is this, and
-        the version of medseg, the case's id, the labels (value, name, voxels, and volume in ml or area in cm2 where
-        the spacing is known) and the files' SHA-256.
+        the version of medseg, the case's id, the image's size, spacing and intensities, the labels (value, name,
+        voxels, and volume in ml or area in cm2 where the spacing is known) and the files' SHA-256.
     more
         Kind to name of files of the case that are in `folder` already; they are listed in the manifest.
 
@@ -71,7 +72,7 @@ def write_prediction(
     try:
         written = Prediction(prediction.id, labels, prediction.label_names)
         names = {**_write(written, image, folder), **(more or {})}
-        return _write_manifest(written, names, folder, manifest())
+        return _write_manifest(written, names, folder, {**manifest(), "image": describe_image(image)})
     except OSError as error:
         raise OutputError(
             f"case {prediction.id}: its results cannot be written to {folder}",

@@ -41,22 +41,24 @@ class LesionRule:
 
     Attributes
     ----------
-    connectivity
-        Which voxels make one lesion: 6, 18 or 26 in volumes, 4 or 8 in pictures.
     iou_above
         By overlap: match where the intersection over union is larger; 0 asks for one voxel in common, from 0.5 on no
         lesion has a choice.
     centres_within
         By distance: match where the centres of mass are at most so far apart, in mm (pixels in pictures of unknown
         spacing).
+    connectivity
+        Which voxels make one lesion: 6, 18 or 26 in volumes, 4 or 8 in pictures; None for those that share a corner,
+        26 or 8.
     """
 
-    connectivity: Connectivity
     iou_above: float | None = None
     centres_within: float | None = None
+    connectivity: Connectivity | None = None
 
     def __post_init__(self) -> None:
-        check_connectivity("LesionRule", self.connectivity)
+        if self.connectivity is not None:
+            check_connectivity("LesionRule", self.connectivity)
         if (self.iou_above is None) == (self.centres_within is None):
             raise BundleError(
                 "LesionRule: matched by overlap or by distance",
@@ -124,8 +126,11 @@ def lesion_scores(prediction: Mask, truth: Mask, *, rule: LesionRule, spacing: S
     BundleError
         The connectivity is not one of this number of axes.
     """
-    check_axes("LesionRule", rule.connectivity, truth.ndim)
-    true, predicted = (regions_of(mask, rule.connectivity) for mask in (truth, prediction))
+    connectivity = rule.connectivity or (26 if truth.ndim == 3 else 8)
+    check_axes("LesionRule", connectivity, truth.ndim)
+    if not (truth.any() or prediction.any()):
+        return LesionScores(0, 0, 0, 0.0)
+    true, predicted = (regions_of(mask, connectivity) for mask in (truth, prediction))
     if not (true.count and predicted.count):
         return LesionScores(true.count, predicted.count, 0, 0.0)
     overlap = _overlapping(true, predicted)

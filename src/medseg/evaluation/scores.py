@@ -7,12 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medseg.case import Image
+from medseg.case import Image, LabelArray
 from medseg.errors import GeometryError
-from medseg.evaluation.metrics import in_order
+from medseg.evaluation.centreline import centreline_dice
+from medseg.evaluation.lesions import LesionRule, lesion_scores
+from medseg.evaluation.metrics import in_order, nsd_name
 from medseg.evaluation.overlap import Empty, Overlap, overlap_by_region
+from medseg.evaluation.plan import ScorePlan
+from medseg.evaluation.surface import image_diagonal, surface_distances
 from medseg.files import atomic_write
 from medseg.geometry import grid_difference, spacing_mm, voxel_volume_ml
+from medseg.postprocess.regions import Box, Mask, boxes_of, chosen, memory_order
+
+EVERY_REGION_ALIKE = ScorePlan()
+"""Distances of every region; no tolerances, tubes or lesions."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,13 @@ class CaseScore:
 
 
 def score_case(
-    case_id: str, prediction: Image, truth: Image, regions: Mapping[str, Sequence[int]], *, spatial_dims: int
+    case_id: str,
+    prediction: Image,
+    truth: Image,
+    regions: Mapping[str, Sequence[int]],
+    *,
+    spatial_dims: int,
+    plan: ScorePlan = EVERY_REGION_ALIKE,
 ) -> list[CaseScore]:
     """Scores of every region of one case, in the order of `regions`.
 
@@ -52,6 +66,8 @@ def score_case(
         Label values that make up each region.
     spatial_dims
         2 for pictures, 3 for volumes.
+    plan
+        Tolerances, tubes and lesions.
 
     Raises
     ------
@@ -67,10 +83,12 @@ def score_case(
             next_step="score the mask as the tool wrote it, on the grid of the truth, or resample one to the other",
         )
     overlaps = overlap_by_region(prediction.array, truth.array, regions)
-    return [
-        CaseScore(case_id, region, {**_fractions(one), **_sizes(one, truth, spatial_dims)}, one.empty)
-        for region, one in overlaps.items()
-    ]
+    pair = _Pair.of(prediction, truth, regions, spatial_dims)
+    rows = []
+    for region, one in overlaps.items():
+        scores = {**_fractions(one), **_sizes(one, truth, spatial_dims), **_shapes(pair, region, plan)}
+        rows.append(CaseScore(case_id, region, scores, one.empty))
+    return rows
 
 
 def write_scores(rows: Iterable[CaseScore], path: Path) -> None:
@@ -107,6 +125,87 @@ def _sizes(one: Overlap, image: Image, spatial_dims: int) -> dict[str, float]:
         f"{kind}_difference_{unit}": predicted - truth,
         f"{kind}_error_{unit}": error,
         f"{kind}_error_relative": error / truth if truth else float(predicted > 0),
+    }
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two label maps with their axes in the order of the memory, and where each region lies in either."""
+
+    prediction: LabelArray
+    truth: LabelArray
+    regions: Mapping[str, Sequence[int]]
+    boxes: Mapping[int, Box]
+    spacing: tuple[float, ...]
+    unit: str
+
+    @classmethod
+    def of(cls, prediction: Image, truth: Image, regions: Mapping[str, Sequence[int]], spatial_dims: int) -> _Pair:
+        """Where the spacing is unknown, lengths are in pixels."""
+        order = memory_order(truth.array)
+        arrays = [image.array.transpose(order) for image in (prediction, truth)]
+        values = sorted({value for members in regions.values() for value in members})
+        boxes = [boxes_of(array, values) for array in arrays]
+        known = spatial_dims == 3 or truth.spacing_known
+        spacing = spacing_mm(truth.affine) if known else (1.0,) * 3
+        return cls(
+            arrays[0],
+            arrays[1],
+            regions,
+            {value: _round_both([of[value] for of in boxes if value in of]) for value in {**boxes[0], **boxes[1]}},
+            tuple(spacing[axis] for axis in order),
+            "mm" if known else "px",
+        )
+
+    def masks(self, region: str) -> tuple[Mask, Mask]:
+        """Prediction and truth of a region, cut out so that nothing of it is cut off."""
+        boxes = [self.boxes[value] for value in self.regions[region] if value in self.boxes]
+        box = _round_both(boxes) if boxes else (slice(0, 0),) * self.truth.ndim
+        prediction, truth = (chosen(array[box], self.regions[region]) for array in (self.prediction, self.truth))
+        return prediction, truth
+
+
+def _round_both(boxes: Sequence[Box]) -> Box:
+    """The smallest box round all of these."""
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True)
+    )
+
+
+def _shapes(pair: _Pair, region: str, plan: ScorePlan) -> dict[str, float]:
+    """Scores that take more than counts of voxels."""
+    prediction, truth = pair.masks(region)
+    scores: dict[str, float] = {}
+    if plan.distances:
+        scores |= _distances(prediction, truth, pair, plan.tolerances(region, pair.unit))
+    if region in plan.tubes:
+        scores["cldice"] = centreline_dice(prediction, truth)
+    if region in plan.lesions:
+        scores |= _lesions(prediction, truth, pair, plan.lesions[region])
+    return scores
+
+
+def _distances(prediction: Mask, truth: Mask, pair: _Pair, tolerances: Sequence[float]) -> dict[str, float]:
+    diagonal = image_diagonal(pair.truth.shape, pair.spacing)
+    distances = surface_distances(prediction, truth, spacing=pair.spacing, diagonal=diagonal)
+    return {
+        f"hd_{pair.unit}": distances.hausdorff(),
+        f"hd95_{pair.unit}": distances.hausdorff(95.0),
+        f"assd_{pair.unit}": distances.mean(),
+        **{nsd_name(tolerance, pair.unit): distances.nsd(tolerance) for tolerance in tolerances},
+    }
+
+
+def _lesions(prediction: Mask, truth: Mask, pair: _Pair, rule: LesionRule) -> dict[str, float]:
+    found = lesion_scores(prediction, truth, rule=rule, spacing=pair.spacing)
+    return {
+        "lesion_f1": found.f1,
+        "lesion_precision": found.precision,
+        "lesion_recall": found.recall,
+        "panoptic_quality": found.panoptic_quality,
+        "lesions_truth": float(found.truth),
+        "lesions_predicted": float(found.predicted),
+        "lesions_matched": float(found.matched),
     }
 
 

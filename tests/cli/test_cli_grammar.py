@@ -12,8 +12,8 @@ import pytest
 from medseg.cli.arguments import Parser
 from medseg.cli.entry import new_parser, parse
 
-WITHOUT_JSON = {"medseg completion"}
-"""Its result is a script for a shell."""
+WITHOUT_JSON = {"medseg completion", "medseg review", "medseg tensorboard"}
+"""The first prints a script for a shell; the others serve pages until they are stopped."""
 SHORT = {"-h": "--help", "-o": "--output", "-i": "--input"}
 METAVARS = {
     "--device": {"DEVICE"},

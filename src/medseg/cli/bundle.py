@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.cli.arguments import Commands, add_bundle, add_configuration, add_noun, add_verb, overrides
-from medseg.cli.console import DONE, say
+from medseg.cli.arguments import Commands, add_bundle, add_configuration, add_json, add_noun, add_verb, overrides
+from medseg.cli.console import DONE, say_result
+from medseg.cli.flags import add_datalist, add_device
 
 if TYPE_CHECKING:
     from medseg.workflows.precision import PrecisionCheck
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 def add_commands(commands: Commands) -> None:
     """Add `bundle list`, `bundle show` and `bundle precision`."""
     nouns = add_noun(commands, "bundle", does="look at the bundles")
-    add_verb(nouns, "list", _list, does="list the bundles that come with medseg", example="medseg bundle list")
+    add_json(
+        add_verb(nouns, "list", _list, does="list the bundles that come with medseg", example="medseg bundle list")
+    )
     show = add_verb(
         nouns,
         "show",
@@ -26,6 +30,7 @@ def add_commands(commands: Commands) -> None:
         example="medseg bundle show ct_lung",
     )
     add_bundle(show)
+    add_json(show)
     _add_precision(nouns)
 
 
@@ -46,27 +51,33 @@ def _add_precision(nouns: Commands) -> None:
         example="medseg bundle precision runs/first --datalist phantoms/datalist.json",
     )
     add_bundle(parser)
-    parser.add_argument(
-        "--datalist", metavar="FILE", type=Path, required=True, help="whose test cases are segmented both ways"
-    )
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda or cuda:1 (as the bundle says)")
+    add_datalist(parser, does="whose test cases are segmented both ways")
+    add_device(parser, default="as the bundle says")
     parser.add_argument("--print-only", action="store_true", help="print the record, leave the bundle as it is")
     add_configuration(parser)
+    add_json(parser)
 
 
 def _list(arguments: argparse.Namespace) -> int:
     from medseg.bundle import list_bundles
 
-    for entry in list_bundles():
+    bundles = list_bundles()
+    lines = []
+    for entry in bundles:
         weights = "trained" if entry.weights else "no weights yet"
-        say(f"{entry.name:<16} {entry.version:<7} {weights:<14} {entry.task}: {', '.join(entry.labels)}")
+        lines.append(f"{entry.name:<16} {entry.version:<7} {weights:<14} {entry.task}: {', '.join(entry.labels)}")
+    say_result(arguments, "\n".join(lines), {"bundles": [asdict(entry) for entry in bundles]})
     return DONE
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from medseg.bundle import describe_bundle, find_bundle
+    from medseg.bundle import describe_bundle, find_bundle, read_metadata
 
-    say(describe_bundle(find_bundle(arguments.bundle)))
+    folder = find_bundle(arguments.bundle)
+    if arguments.json:
+        say_result(arguments, "", {"folder": folder, **asdict(read_metadata(folder))})
+    else:
+        say_result(arguments, describe_bundle(folder), {})
     return DONE
 
 
@@ -82,17 +93,17 @@ def _precision(arguments: argparse.Namespace) -> int:
         overlays=tuple(arguments.overlay),
         overrides=changes,
     )
-    if path is None:
-        say(json.dumps(check.record.as_json(), indent=2))
-    else:
+    if path is not None:
         write_check(check, path)
-    if not arguments.quiet:
-        _say_check(check, path)
+    say_result(arguments, _check_text(check, path), {"written": path, "record": check.record.as_json()})
     return DONE
 
 
-def _say_check(check: PrecisionCheck, path: Path | None) -> None:
+def _check_text(check: PrecisionCheck, path: Path | None) -> str:
     record, worst = check.record, check.worst
     verdict = "bfloat16 agrees with float32" if record.passed else "bfloat16 changes labels: float32 will be used"
-    say(f"{verdict}; smallest Dice {worst.dice:.4f} ({worst.name}, case {worst.case}) of {record.cases} cases")
-    say(f"on {record.device}; {'not written' if path is None else f'written to {path}'}")
+    lines = [
+        f"{verdict}; smallest Dice {worst.dice:.4f} ({worst.name}, case {worst.case}) of {record.cases} cases",
+        f"on {record.device}; {'not written' if path is None else f'written to {path}'}",
+    ]
+    return "\n".join(lines if path is not None else [json.dumps(record.as_json(), indent=2), *lines])

@@ -22,7 +22,7 @@ from medseg.cli.console import (
     say_error,
     say_error_values,
 )
-from medseg.cli.log import run_log, set_up_logging
+from medseg.cli.log import run_command, set_up_logging
 from medseg.errors import user_error
 
 EXIT_CODES = """\
@@ -65,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(words)
         set_up_logging(quiet=arguments.quiet, debug=arguments.debug)
-        with run_log(arguments):
-            code = int(arguments.handler(arguments))
+        code = run_command(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         complain("interrupted")

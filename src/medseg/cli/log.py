@@ -17,6 +17,8 @@ from medseg import __version__
 from medseg.errors import user_error
 from medseg.terminal import Colour, coloured
 
+logger = logging.getLogger(__name__)
+
 LOG_FILE = "log.txt"
 KEPT_LOGS, LOG_BYTES = 9, 16 << 20
 """log.txt and up to nine older ones, log.txt.1 the newest of them; none grows beyond 16 MiB."""
@@ -119,28 +121,37 @@ def _may_be_kept(record: logging.LogRecord) -> bool:
     return any(f"/{name}/" in place for name in LIBRARIES_LOGGED)
 
 
-@contextmanager
-def run_log(arguments: argparse.Namespace) -> Iterator[None]:
-    """Write log.txt beside the results of commands that have one; tells what ran, and how it ended.
+def run_command(arguments: argparse.Namespace) -> int:
+    """Run the command's handler and give its exit code; log.txt, where it has one, tells what ran and how it ended.
 
     No paths of inputs and no patient data: what failed is told by its kind and place in the code, and by the message
     where it is one of ours.
     """
     if not arguments.run_log:
-        yield
-        return
-    handler, levels = RunLog(arguments.output), _full_levels()
-    logging.getLogger().addHandler(handler)
-    logging.captureWarnings(True)
-    logger = logging.getLogger(__name__)
-    try:
+        return int(arguments.handler(arguments))
+    with _logging_to(RunLog(arguments.output)):
         python, machine = platform.python_version(), platform.platform()
         logger.debug("%s; medseg %s, Python %s, %s", arguments.parser.prog, __version__, python, machine)
+        logger.debug("flags: %s", _flags(arguments))
+        try:
+            code = int(arguments.handler(arguments))
+        except BaseException as error:
+            logger.debug("%s", _told(error))
+            raise
+        logger.debug("exit code %d", code)
+        return code
+
+
+@contextmanager
+def _logging_to(handler: logging.Handler) -> Iterator[None]:
+    """Send to `handler` too what the named libraries log and warn of, from DEBUG on."""
+    levels = {name: logging.getLogger(name).level for name in LIBRARIES_LOGGED}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(True)
+    try:
         yield
-        logger.debug("ended")
-    except BaseException as error:
-        logger.debug("%s", _told(error))
-        raise
     finally:
         logging.captureWarnings(False)
         logging.getLogger().removeHandler(handler)
@@ -149,12 +160,11 @@ def run_log(arguments: argparse.Namespace) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _full_levels() -> dict[str, int]:
-    """Let DEBUG of the logged libraries through to the handlers; the levels that were there before."""
-    before = {name: logging.getLogger(name).level for name in LIBRARIES_LOGGED}
-    for name in before:
-        logging.getLogger(name).setLevel(logging.DEBUG)
-    return before
+def _flags(arguments: argparse.Namespace) -> str:
+    """Switches, numbers and names of overrides: a path, or a value of an override, may tell of a patient."""
+    given = {name: value for name, value in vars(arguments).items() if isinstance(value, bool | int | float) and value}
+    given["overrides"] = [word.partition("=")[0] for word in getattr(arguments, "overrides", ())]
+    return ", ".join(f"{name}={value}" for name, value in given.items())
 
 
 def _told(error: BaseException) -> str:

@@ -1,0 +1,89 @@
+// The queue: what waits, runs and is done on the server; it is the server's, so a reload of the page shows it again.
+
+import * as api from "./api.js";
+import { reloadCases } from "./cases.js";
+import { $, el, show } from "./dom.js";
+import { openCase, refreshCase } from "./open.js";
+import { set, state } from "./state.js";
+
+const OPEN_WHEN_DONE = "medseg-follow"; // the job whose result this window waits for
+const STATES = { waiting: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled" };
+const active = (job) => job.state === "waiting" || job.state === "running";
+let known = new Map();
+let timer = 0;
+
+/** Opens the job's case once it is done, also after a reload. */
+export function follow(job) {
+  sessionStorage.setItem(OPEN_WHEN_DONE, job);
+}
+
+function item(job) {
+  const { name, bundle, done, total, stage, error } = job;
+  const bar = el("progress", { "aria-label": `Progress of ${name}` });
+  if (typeof total === "number" && total > 0) Object.assign(bar, { max: total, value: done ?? 0 });
+  const words = [bundle, STATES[job.state], job.state === "running" ? stage : ""].filter(Boolean).join(" · ");
+  return el("li", { className: `job ${job.state}`, "data-job": String(job.job), "data-state": job.state },
+    el("p", { className: "row" }, el("b", { className: "grow clip", title: name }, name), ...buttons(job)),
+    el("small", {}, words),
+    active(job) ? bar : null,
+    error ? el("p", { className: "error" }, typeof error === "string" ? error : error.message ?? JSON.stringify(error)) : null);
+}
+
+function buttons(job) {
+  const result = job.state === "done" && job.case
+    ? [el("button", { type: "button", className: "small", onclick: () => openCase(job.case) }, "Open")] : [];
+  const stop = active(job)
+    ? [el("button", { type: "button", className: "small", "aria-label": `Cancel ${job.name}`, onclick: () => cancel(job) }, "Cancel")] : [];
+  return [...result, ...stop];
+}
+
+async function cancel(job) {
+  try {
+    await api.cancelJob(job.job);
+  } catch (error) {
+    $("upload-error").textContent = error.message;
+    show($("upload-error"), true);
+  }
+  pollSoon();
+}
+
+function draw(jobs) {
+  show($("jobs-card"), jobs.length > 0);
+  const order = [...jobs].sort((a, b) => active(b) - active(a));
+  const key = JSON.stringify(order);
+  if ($("jobs").dataset.key === key) return;
+  $("jobs").dataset.key = key;
+  $("jobs").replaceChildren(...order.map(item));
+}
+
+/** What follows from jobs that ended since the last look: new cases, and the case waited for is opened. */
+async function settle(jobs) {
+  const ended = jobs.filter((job) => job.state === "done" && known.get(job.job) !== "done");
+  known = new Map(jobs.map((job) => [job.job, job.state]));
+  if (!ended.length) return;
+  await reloadCases();
+  const wanted = ended.find((job) => String(job.job) === sessionStorage.getItem(OPEN_WHEN_DONE));
+  if (wanted?.case) {
+    sessionStorage.removeItem(OPEN_WHEN_DONE);
+    if (!state.unsaved) await openCase(wanted.case);
+    set({ tab: "stage" });
+  } else if (ended.some((job) => job.case === state.current?.id)) await refreshCase();
+}
+
+async function poll() {
+  clearTimeout(timer);
+  let wait = 5000;
+  try {
+    const jobs = await api.jobs();
+    draw(jobs);
+    await settle(jobs);
+    if (jobs.some(active)) wait = 700;
+  } catch (error) {
+    if (error.status === 401 || error.status === 403) return;
+  }
+  timer = setTimeout(poll, document.hidden ? 4 * wait : wait);
+}
+
+export function pollSoon() {
+  poll();
+}

@@ -1,0 +1,104 @@
+// Opens a case: asks the server for it, loads its study, sets what is shown first, tells when it is drawn.
+
+import * as api from "./api.js";
+import { $, say, show } from "./dom.js";
+import { on, set, state } from "./state.js";
+import { layersOf, loadStudy } from "./study.js";
+import { mayLeave } from "./paint.js";
+import { drawNow } from "./view.js";
+import { presetsOf } from "./windows.js";
+
+let loading = null; // AbortController of the case on its way
+let serial = 0;
+
+function waiting(text, done, total) {
+  const box = $("waiting");
+  show(box, Boolean(text));
+  if (!text) return;
+  const bar = box.querySelector("progress");
+  box.querySelector("p").textContent = total ? `${text}: ${Math.round(done / 1e6)} of ${Math.round(total / 1e6)} MB` : text;
+  if (total) Object.assign(bar, { max: total, value: done });
+  else bar.removeAttribute("value");
+}
+
+function firstLayer(study) {
+  const names = layersOf(study);
+  return ["correction", "prediction", "truth"].find((name) => names.includes(name)) ?? "none";
+}
+
+/** Shows a loaded study and tells so on the page: `document.body.dataset.ready` is the case's id once it is drawn. */
+function present(detail, study) {
+  const { presets, start } = presetsOf(detail, study);
+  Object.assign(study, { serial: ++serial, presets, distances: [], showWidths: false, modality: detail.modality });
+  const middle = study.shape.map((size) => Math.floor(size / 2));
+  const layer = firstLayer(study);
+  set({
+    current: detail, study, layer, cross: busiest(study, layer, middle),
+    preset: start.name, window: { level: start.level, width: start.width }, edits: 0,
+  });
+  drawNow();
+  requestAnimationFrame(() => {
+    if (state.study === study) document.body.dataset.ready = detail.id;
+  });
+}
+
+/** The middle of what the mask holds (the middle of the image without one), so that the first view shows it. */
+function busiest(study, layer, middle) {
+  const mask = study.masks[layer];
+  if (!mask || study.kind === "picture") return middle;
+  const [nx, ny, nz] = study.shape;
+  const sum = [0, 0, 0];
+  let count = 0;
+  for (let z = 0; z < nz; z++) {
+    for (let y = 0; y < ny; y += 2) {
+      const row = (z * ny + y) * nx;
+      for (let x = 0; x < nx; x += 2) {
+        if (!mask[row + x]) continue;
+        sum[0] += x;
+        sum[1] += y;
+        sum[2] += z;
+        count++;
+      }
+    }
+  }
+  return count ? sum.map((total) => Math.round(total / count)) : middle;
+}
+
+/** Opens the case with this id; false where the reader chose to stay, or it could not be opened. */
+export async function openCase(id) {
+  if (!(await mayLeave())) return false;
+  loading?.abort();
+  const mine = (loading = new AbortController());
+  delete document.body.dataset.ready;
+  say($("stage-error"), "");
+  show($("welcome"), false);
+  waiting("Loading");
+  set({ selected: id });
+  history.replaceState(null, "", `#case=${encodeURIComponent(id)}`);
+  try {
+    const detail = await api.caseOf(id, mine.signal);
+    const study = await loadStudy(detail, mine.signal, waiting);
+    if (mine.signal.aborted) return false;
+    waiting("");
+    present(detail, study);
+    return true;
+  } catch (error) {
+    if (error.name === "AbortError" || mine.signal.aborted) return false;
+    waiting("");
+    set({ current: null, study: null });
+    say($("stage-error"), error.message);
+    return false;
+  }
+}
+
+/** Reads the open case's record again (scores, review, files), without its voxels. */
+export async function refreshCase() {
+  if (state.current) set({ current: await api.caseOf(state.current.id) });
+}
+
+export function initOpen() {
+  on(["study"], () => show($("welcome"), !state.study && $("waiting").hidden && $("stage-error").hidden));
+}
+
+/** The case that the address names, if any. */
+export const wantedCase = () => new URLSearchParams(location.hash.slice(1)).get("case");

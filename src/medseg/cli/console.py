@@ -26,6 +26,10 @@ PIPE_CLOSED = 141
 """What a shell reports for a program that SIGPIPE (13) ended: 128 + 13."""
 
 
+FLAGS_SAID = 2
+"""Reasons told of each flagged case on the console."""
+
+
 def say(text: str) -> None:
     """One result for the user, on standard output."""
     sys.stdout.write(text + "\n")
@@ -83,6 +87,7 @@ def say_report(arguments: argparse.Namespace, report: Report, *, scored: bool = 
     done = len(report.cases) - len(report.failed)
     regions = _regions(arguments.output) if scored and done else {}
     lines = [f"{done} of {len(report.cases)} cases done; results in {arguments.output}", *_score_lines(regions)]
+    lines += _flag_lines(report)
     values = _report_values(report, arguments.output) | ({"regions": regions} if scored else {})
     say_result(arguments, "\n".join(lines), values)
     return report.exit_code
@@ -94,6 +99,7 @@ def _report_values(report: Report, folder: Path) -> dict[str, Any]:
         "done": len(report.cases) - len(report.failed),
         "skipped": sum(case.resumed for case in report.cases),
         "failed": [{"id": case.id, "reason": case.reason} for case in report.failed],
+        "flagged": [{"id": case.id, "flags": list(case.flags)} for case in report.flagged],
         "not_done": report.not_done,
     }
 
@@ -101,6 +107,17 @@ def _report_values(report: Report, folder: Path) -> dict[str, Any]:
 def _regions(folder: Path) -> dict[str, Any]:
     regions: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["regions"]
     return regions
+
+
+def _flag_lines(report: Report) -> list[str]:
+    """The cases to look at first, a line each with its first reasons."""
+    if not report.flagged:
+        return []
+    lines = [f"{len(report.flagged)} flagged, to be looked at first (all reasons are in flags.csv):"]
+    for case in report.flagged:
+        more = len(case.flags) - FLAGS_SAID
+        lines.append(f"  {case.id}: {'; '.join(case.flags[:FLAGS_SAID])}" + (f"; and {more} more" if more > 0 else ""))
+    return lines
 
 
 def _score_lines(regions: dict[str, Any]) -> list[str]:

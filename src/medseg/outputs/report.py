@@ -34,6 +34,8 @@ class CaseReport:
         True for a case that an earlier run had done with the same input, weights and settings.
     notes
         What had to be done otherwise than asked ("out of memory on cuda:0 ...: went on with 1"), one sentence each.
+    flags
+        Why a person should look at it first, one sentence each; none for most cases.
     """
 
     id: str
@@ -43,6 +45,7 @@ class CaseReport:
     seconds: float | None = None
     resumed: bool = False
     notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class Report:
     def failed(self) -> tuple[CaseReport, ...]:
         """The cases that failed."""
         return tuple(case for case in self.cases if case.status == "failed")
+
+    @property
+    def flagged(self) -> tuple[CaseReport, ...]:
+        """The cases that a person should look at first."""
+        return tuple(case for case in self.cases if case.flags)
 
     @property
     def exit_code(self) -> int:

@@ -7,8 +7,9 @@ other and is held back while enough of them are in flight; reading, the network 
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from medseg.case import Image, Prediction
 from medseg.datasets.datalist import relative_path
 from medseg.dicom.codes import segment_codes
 from medseg.errors import BundleError, RunError
+from medseg.evaluation.flag_record import FLAGS_FILE, write_flags
 from medseg.files import SharedFolder, remove_own_temporaries
 from medseg.inference import Segmenter
 from medseg.networks.weights import weights_sha256
@@ -36,11 +38,12 @@ from medseg.outputs import (
 )
 from medseg.pictures import label_colour
 from medseg.workflows.fingerprints import input_sha256, settings_sha256, valid_manifest
+from medseg.workflows.flagging import Flagging, case_confidence, judgement_of
 from medseg.workflows.pipeline import Pipeline, Stage
 from medseg.workflows.progress import CaseProgress
 from medseg.workflows.provenance import confidence_table, peak_memory_bytes, precision_used
-from medseg.workflows.stopping import StopRequests
-from medseg.workflows.work import CaseWork
+from medseg.workflows.stopping import StopRequests, told
+from medseg.workflows.work import CaseWork, batches
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +86,9 @@ class PredictCases:
         What each label map is written as besides its mask: some of `medseg.outputs.FORMATS`.
     segments
         Label value as text to its DICOM codes and colour, as in metadata.json.
+    flags
+        The bundle's models/flags.json, by which manifests, flags.csv and the report say which cases to look at first;
+        without that file nothing is flagged.
 
     Raises
     ------
@@ -106,8 +112,9 @@ class PredictCases:
         save_probabilities: bool = False,
         formats: Sequence[str] = (),
         segments: Mapping[str, Mapping[str, Any]] | None = None,
+        flags: str | None = None,
     ) -> None:
-        self.segmenter, self.folder = segmenter, Path(output_dir)
+        self.segmenter = segmenter
         self.names = {int(value): name for value, name in labels.items()}
         self.measurements = tuple(measurements)
         self.resume, self.save_probabilities = resume, save_probabilities
@@ -119,8 +126,20 @@ class PredictCases:
             "settings": settings,
             "settings_sha256": settings_sha256(settings),
         }
+        self.flagging = Flagging(flags, names=self.names, weights_sha256=str(self.made_by["weights_sha256"]))
         self.formats, self.algorithm = known_formats(formats), Algorithm(bundle["name"], bundle["version"])
         self.codes = segment_codes(self.names, segments, colours={value: label_colour(value) for value in self.names})
+        self.watch: Callable[[CaseWork, str], None] = lambda work, stage: None
+        self._begin_in(Path(output_dir))
+
+    def afresh(self, output_dir: Path) -> PredictCases:
+        """The same loaded model and settings with nothing done yet, writing into another folder."""
+        other = copy.copy(self)
+        other._begin_in(output_dir)
+        return other
+
+    def _begin_in(self, folder: Path) -> None:
+        self.folder = folder
         self._requests, self._taken, self._waiting = StopRequests(), 0, Unit()
         self._finished: dict[int, CaseWork] = {}
         self._full: CaseWork | None = None
@@ -176,7 +195,7 @@ class PredictCases:
     def abort(self, error: BaseException) -> None:
         """End the run because of `error`, which is raised again; what is done is in report.json."""
         if self._stopped is None:
-            self._stopped = _told(error, self._requests)
+            self._stopped = told(error, self._requests)
             if self._pipeline is not None:
                 self._pipeline.stop(within_seconds=STOP_SECONDS)
                 self._close()
@@ -187,6 +206,9 @@ class PredictCases:
     def write_tables(self) -> None:
         """What is written once at the end of a whole run."""
         write_report(self.report, self.folder)
+        if self.flagging.active:
+            judged = [(work.id, work.judgement) for work in self.finished() if work.judgement is not None]
+            write_flags(judged, self.folder / FLAGS_FILE)
 
     def read(self, work: CaseWork) -> None:
         """Stage 1: is the case done already? If not, load and preprocess it."""
@@ -195,6 +217,7 @@ class PredictCases:
         if manifest is not None and self.take_over(work, manifest):
             return
         work.read = self.segmenter.read(work.item)
+        work.intensity = self.flagging.look(work.read)
         if self.save_probabilities:
             work.sinks["probabilities"] = ProbabilityFiles(
                 work.id, folder=self.folder, labels=self.names, image=work.read.native
@@ -205,6 +228,7 @@ class PredictCases:
         work.outputs = {kind: one["file"] for kind, one in manifest["outputs"].items()}
         work.outputs["manifest"] = f"{work.id}_manifest.json"
         work.notes, work.resumed = tuple(manifest.get("notes", ())), True
+        work.judgement, work.confidence = judgement_of(manifest), manifest.get("case_confidence", {})
         return True
 
     def write(self, work: CaseWork) -> None:
@@ -245,6 +269,8 @@ class PredictCases:
             "seconds": {stage: round(value, 6) for stage, value in seconds.items()},
             "peak_memory_bytes": peak_memory_bytes(self.segmenter.device),
             "confidence": confidence_table(result.confidence, self.names),
+            "case_confidence": dict(work.confidence),
+            **({} if work.judgement is None else work.judgement.to_json()),
             "notes": list(work.notes),
             "measurements": self.measure(result.labels),
         }
@@ -259,6 +285,7 @@ class PredictCases:
             "input_sha256": work.input_sha256,
             "weights_sha256": self.made_by["weights_sha256"],
             "settings_sha256": self.made_by["settings_sha256"],
+            **({"flags_sha256": self.flagging.sha256} if self.flagging.active else {}),
         }
 
     def kinds(self) -> set[str]:
@@ -286,14 +313,17 @@ class PredictCases:
     def _read_all(self, unit: Unit) -> None:
         for work in unit:
             work.begin()
+            self.watch(work, "read")
             work.attempt("read", self.read)
 
     def _segment_all(self, unit: Unit) -> None:
-        for group in _batches(unit):
+        for group in batches(unit):
             self._segment(group)
 
     def _segment(self, group: Unit) -> None:
         """The network's part of a batch; if that fails, of each of its cases alone, so that only the bad one fails."""
+        for work in group:
+            self.watch(work, "network")
         cases = [work.read for work in group if work.read is not None]
         try:
             results = self.segmenter.segment(cases, sinks=tuple(group[0].sinks.values()))
@@ -309,13 +339,17 @@ class PredictCases:
 
     def _write_all(self, unit: Unit) -> None:
         for work in unit:
+            self.watch(work, "write")
             work.attempt("postprocess", self._postprocess)
             work.attempt("write", self.write)
             work.end()
 
     def _postprocess(self, work: CaseWork) -> None:
-        assert work.segmentation is not None
-        work.segmentation = self.segmenter.finish(work.segmentation)
+        before = work.segmentation
+        assert before is not None
+        work.segmentation = self.segmenter.finish(before)
+        work.confidence = case_confidence(before.confidence)
+        work.judgement = self.flagging.judge(before, work.segmentation, work.intensity)
 
     def _record(self, unit: Unit) -> None:
         for work in unit:
@@ -350,24 +384,6 @@ class PredictCases:
             write_report(report, self.folder)
         except OSError as error:
             logger.warning("report.json cannot be written: %s", error.strerror)
-
-
-def _batches(unit: Unit) -> Iterator[Unit]:
-    """The open cases of a unit, together where their inputs have one size; alone where their logits go to sinks."""
-
-    together: dict[tuple[tuple[int, ...], int], Unit] = {}
-    for work in unit:
-        if work.open:
-            assert work.read is not None
-            alone = work.index if work.sinks else -1
-            together.setdefault((tuple(work.read.inputs.shape), alone), []).append(work)
-    yield from together.values()
-
-
-def _told(error: BaseException, requests: StopRequests) -> str:
-    if requests.signal is not None:
-        return f"stopped by {requests.signal.name}"
-    return str(error) if isinstance(error, RunError) else f"stopped by {type(error).__name__}"
 
 
 def _positive(name: str, value: int) -> int:

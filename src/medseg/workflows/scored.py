@@ -14,6 +14,7 @@ from medseg.evaluation import (
     CaseScore,
     Reliability,
     ReliabilityCounter,
+    ScorePlan,
     calibration_summary,
     score_case,
     summarise,
@@ -21,6 +22,8 @@ from medseg.evaluation import (
     write_scores,
     write_summary,
 )
+from medseg.evaluation.flag_summary import confidence_against_dice, flag_summary
+from medseg.evaluation.table import CASES_FILE, CaseRecord, truth_sha256, write_cases
 from medseg.files import atomic_write
 from medseg.intake import check_pair, read_label
 from medseg.outputs import save_picture
@@ -34,6 +37,7 @@ from medseg.workflows.work import CaseWork
 class _Scored:
     """What one case gives to the tables."""
 
+    record: CaseRecord
     rows: list[CaseScore]
     predicted: Mapping[str, float | None]
     expected: Mapping[str, float | None]
@@ -47,19 +51,33 @@ class EvaluateCases(PredictCases):
     ----------
     regions
         Unions of labels scored besides each label, e.g. {"lungs": [1, 2]}.
+    scores
+        Tolerances, tubes and lesions, by the names of labels and regions; None takes none of them.
     reliability
         Count how often the network is right at which confidence: reliability.csv, and the expected calibration error
         in summary.json. Costs the probabilities of every voxel of the native grid.
     others
         As for `PredictCases`.
+
+    Raises
+    ------
+    BundleError
+        `scores` names a region that is not there.
     """
 
     def __init__(
-        self, *, regions: Mapping[str, Sequence[int]] | None = None, reliability: bool = False, **others: Any
+        self,
+        *,
+        regions: Mapping[str, Sequence[int]] | None = None,
+        scores: ScorePlan | None = None,
+        reliability: bool = False,
+        **others: Any,
     ) -> None:
         super().__init__(**others)
         single = {name: [value] for value, name in self.names.items() if value != 0}
         self.regions: dict[str, Sequence[int]] = {**single, **(regions or {})}
+        self.plan = scores or ScorePlan()
+        self.plan.check(self.regions)
         self.reliability = reliability
         self._scored: dict[int, _Scored] = {}
 
@@ -79,11 +97,12 @@ class EvaluateCases(PredictCases):
     def take_over(self, work: CaseWork, manifest: Mapping[str, Any]) -> bool:
         """Score the mask that an earlier run wrote; its counts stand in the manifest."""
         counts = manifest.get("reliability")
-        if self.reliability and counts is None:
+        if self.reliability and "squared_error" not in (counts or {}):
             return False
+        super().take_over(work, manifest)
         mask = read_label(self.folder / manifest["outputs"]["mask"]["file"])
         self._score(work, mask, None if counts is None else Reliability.from_json(counts))
-        return super().take_over(work, manifest)
+        return True
 
     def write_more(self, work: CaseWork) -> dict[str, str]:
         """The picture of image, truth and prediction; the scores."""
@@ -120,13 +139,20 @@ class EvaluateCases(PredictCases):
         super().write_tables()
         done = {work.id: self._scored[work.index] for work in self.finished() if work.reason is None}
         rows = [row for scored in done.values() for row in scored.rows]
-        summary: dict[str, Any] = summarise(rows) if rows else {"cases": 0, "regions": {}}
+        records = [scored.record for scored in done.values()]
+        patients = {one.case: one.patient for one in records}
+        summary: dict[str, Any] = summarise(rows, patients=patients) if rows else {"cases": 0, "regions": {}}
         summary["failed_cases"] = [case.id for case in self.report.failed]
         counts = [scored.reliability for scored in done.values() if scored.reliability is not None]
         if counts:
             together = Reliability.of(counts)
             summary["calibration"] = calibration_summary(together, self.names, cases=len(counts))
+            summary["calibration"]["case_confidence"] = confidence_against_dice(records, rows)
             write_reliability(together, self.names, self.folder / "reliability.csv")
+        if self.flagging.record is not None:
+            judged = {work.id: work.judgement for work in self.finished() if work.judgement is not None}
+            summary["failure_flags"] = flag_summary(judged, rows, self.flagging.record, patients=patients)
+        write_cases(records, self.folder / CASES_FILE, strata={})
         write_scores(rows, self.folder / "scores.csv")
         write_summary(summary, self.folder / "summary.json")
         if self.measurements:
@@ -135,8 +161,9 @@ class EvaluateCases(PredictCases):
     def _score(self, work: CaseWork, labels: Image, reliability: Reliability | None) -> None:
         truth = work.truth
         assert truth is not None
-        rows = score_case(work.id, labels, truth, self.regions, spatial_dims=truth.array.ndim)
-        self._scored[work.index] = _Scored(rows, self.measure(labels), self.measure(truth), reliability)
+        rows = score_case(work.id, labels, truth, self.regions, spatial_dims=truth.array.ndim, plan=self.plan)
+        record = _record(work, truth)
+        self._scored[work.index] = _Scored(record, rows, self.measure(labels), self.measure(truth), reliability)
 
     def _write_measurements(self, scored: Mapping[str, _Scored]) -> None:
         with (
@@ -149,6 +176,19 @@ class EvaluateCases(PredictCases):
                 table.writerows(
                     [case, name, _number(v), _number(one.expected[name])] for name, v in one.predicted.items()
                 )
+
+
+def _record(work: CaseWork, truth: Image) -> CaseRecord:
+    judged = work.judgement
+    return CaseRecord(
+        work.id,
+        str(work.item.get("patient", work.id)),
+        truth_sha256(truth),
+        work.confidence.get("mean_confidence"),
+        work.confidence.get("mean_entropy"),
+        min(judged.predicted_dice.values(), default=None) if judged is not None else None,
+        tuple(dict.fromkeys(flag.rule for flag in judged.flags)) if judged is not None else (),
+    )
 
 
 def _number(value: float | None) -> str:

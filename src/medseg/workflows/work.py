@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from medseg.case import Image
 from medseg.errors import OutputError, user_error
+from medseg.evaluation.flag_record import Judgement
 from medseg.inference import ReadCase, Segmentation
 from medseg.inference.memory import is_out_of_memory
 from medseg.outputs import CaseReport
@@ -32,6 +33,8 @@ class CaseWork:
         What one stage hands to the next; freed when no longer needed.
     sinks
         Take logits on the native grid while the case is in the network's stage, by name.
+    intensity, confidence, judgement
+        Of what the network was given; how sure it was of the case as a whole; which failure flags the case has.
     seconds
         Stage to wall-clock time.
     outputs, notes, reason, resumed
@@ -50,6 +53,9 @@ class CaseWork:
     read: ReadCase | None = None
     segmentation: Segmentation | None = None
     sinks: dict[str, Any] = field(default_factory=dict)
+    intensity: Mapping[str, float] = field(default_factory=dict)
+    confidence: Mapping[str, float | None] = field(default_factory=dict)
+    judgement: Judgement | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -126,7 +132,19 @@ class CaseWork:
             seconds=round(self.seconds.get("case", 0.0), 3),
             resumed=self.resumed,
             notes=self.notes,
+            flags=() if self.judgement is None else tuple(flag.text for flag in self.judgement.flags),
         )
+
+
+def batches(unit: Sequence[CaseWork]) -> Iterator[list[CaseWork]]:
+    """The open cases of a unit, together where their inputs have one size; alone where their logits go to sinks."""
+    together: dict[tuple[tuple[int, ...], int], list[CaseWork]] = {}
+    for work in unit:
+        if work.open:
+            assert work.read is not None
+            alone = work.index if work.sinks else -1
+            together.setdefault((tuple(work.read.inputs.shape), alone), []).append(work)
+    yield from together.values()
 
 
 def _plain(error: Exception) -> str:

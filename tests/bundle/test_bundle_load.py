@@ -82,7 +82,7 @@ def test_an_overlay_for_another_command_is_told_as_such(bundle: Path) -> None:
     (bundle / "configs" / "adam.yaml").write_text("train::optimizer::lr: 0.1\n", encoding="utf-8")
     assert open_workflow(bundle, "train", overlays=["adam"]).parser["train::optimizer::lr"] == 0.1
     with pytest.raises(
-        BundleError, match=r"mine: overlay adam names an id that evaluate\.yaml does not have; got train"
+        BundleError, match=r"configs/adam\.yaml:1: .*adam.* names an id that evaluate\.yaml does not have; got train"
     ):
         open_workflow(bundle, "evaluate", overlays=["adam"])
 
@@ -97,7 +97,7 @@ def test_a_missing_file_is_named(bundle: Path, file: str) -> None:
 @pytest.mark.parametrize("file", ["common.yaml", "metadata.json"])
 def test_a_file_that_is_no_yaml_or_json_is_refused(bundle: Path, file: str) -> None:
     (bundle / "configs" / file).write_text("{one: [two", encoding="utf-8")
-    with pytest.raises(BundleError, match="mine: a file of configs/ is not readable"):
+    with pytest.raises(BundleError, match=f"mine: a file of configs/ is not readable:\n  configs/{file}:[12]: "):
         open_workflow(bundle, "train")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from medseg.bundle.trust import merged_for, require_trust
 from medseg.errors import BundleError, user_error
 
 Purpose: TypeAlias = Literal["train", "evaluate", "inference"]
@@ -23,8 +22,11 @@ def open_workflow(
     *,
     overlays: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> Any:
     """The ConfigWorkflow that `python -m monai.bundle run` would make of the bundle's files.
+
+    A bundle that nobody has trusted is held to the list of allowed.toml, and its folder stays off `sys.path`.
 
     Parameters
     ----------
@@ -36,33 +38,46 @@ def open_workflow(
         Names of further files of configs/ ("smoke"), merged last.
     overrides
         Ids and values that win over all files, e.g. {"epochs": 3, "train::dataset::cache": False}.
+    trust
+        Record the bundle as one that may do whatever it wants, and run it as such.
 
     Raises
     ------
     BundleError
         A file is missing, or an overlay or override names an id that the configuration does not have (further
-        arguments of a component with a `_target_` can be given).
+        arguments of a component with a `_target_` can be given). Or the bundle wants more than an untrusted one may.
     """
-    from monai.bundle import ConfigWorkflow
-
     configs = bundle / "configs"
     files = [configs / "common.yaml", configs / f"{purpose}.yaml", *(_overlay(configs, name) for name in overlays)]
     for file in files:
         if not file.is_file():
             raise BundleError(f"bundle {bundle}: {file.name} is missing", expected=f"a file {file}")
-    with _quiet_libraries(), _readable(bundle, overlays, purpose):
-        workflow = ConfigWorkflow(
-            config_file=[str(file) for file in files],
-            meta_file=str(configs / "metadata.json"),
-            logging_file=False,
-            run_id=_RUN_IDS[purpose],
-        )
+    merged = merged_for(bundle, purpose, overlays=overlays, overrides=overrides)
+    trusted = require_trust(bundle, merged, trust=trust)
+    with _quiet_libraries():
+        workflow = _workflow(files, purpose, writable=None if trusted else _writable(overrides or {}))
     for name, value in (overrides or {}).items():
-        if name not in workflow.parser and not _is_argument(name, workflow.parser):
-            raise _unknown(name, workflow.parser)
         workflow.parser[name] = value
     workflow.parser["bundle_root"] = str(bundle.resolve())
     return workflow
+
+
+def _writable(overrides: Mapping[str, Any]) -> list[Path]:
+    """The folders that whoever runs the bundle has named for its results."""
+    return [Path(str(overrides[name])) for name in ("output_dir", "run_dir") if name in overrides]
+
+
+def _workflow(files: Sequence[Path], purpose: Purpose, *, writable: Sequence[Path] | None) -> Any:
+    """MONAI's workflow over the files; one that is held to the list where `writable` is given."""
+    meta_file = str(files[0].parent / "metadata.json")
+    named, run_id = [str(file) for file in files], _RUN_IDS[purpose]
+    if writable is None:
+        from monai.bundle import ConfigWorkflow
+
+        return ConfigWorkflow(config_file=named, meta_file=meta_file, logging_file=False, run_id=run_id)
+    from medseg.bundle.guard import GuardedWorkflow
+
+    return GuardedWorkflow(config_file=named, meta_file=meta_file, run_id=run_id, writable=writable)
 
 
 def run_workflow(workflow: Any, bundle: Path) -> None:
@@ -146,23 +161,6 @@ def _quiet_libraries() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-@contextmanager
-def _readable(bundle: Path, overlays: Sequence[str], purpose: Purpose) -> Iterator[None]:
-    """What MONAI raises while it merges files; an id such as `train::loss` it merges only into what is there."""
-    import yaml
-
-    try:
-        yield
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise BundleError(f"bundle {bundle.name}: a file of configs/ is not readable", got=str(error)) from error
-    except KeyError as error:
-        raise BundleError(
-            f"bundle {bundle.name}: overlay {', '.join(overlays)} names an id that {purpose}.yaml does not have",
-            got=str(error.args[0]).removeprefix("query key: "),
-            next_step=None if purpose == "train" else "name the folder of a run as the bundle: its overlays are merged",
-        ) from error
-
-
 def _overlay(configs: Path, name: str) -> Path:
     known = sorted({path.stem for path in configs.glob("*.yaml")} - {"common", *_RUN_IDS})
     if name not in known:
@@ -172,18 +170,3 @@ def _overlay(configs: Path, name: str) -> Path:
             expected=", ".join(known) or "none: this bundle has no overlays, in a run's folder they are merged already",
         )
     return configs / f"{name}.yaml"
-
-
-def _is_argument(name: str, parser: Any) -> bool:
-    """True for a further argument of a component that is there: `network_def::dropout`; its class checks the name."""
-    parent = name.replace("#", "::").rpartition("::")[0]
-    component = parser.get(parent) if parent else None
-    return isinstance(component, dict) and "_target_" in component
-
-
-def _unknown(name: str, parser: Any) -> BundleError:
-    top = name.replace("#", "::").split("::")[0]
-    known = [key for key in parser.config if key not in ("_meta_", "imports")]
-    close = difflib.get_close_matches(top, known, n=1)
-    hint = f"did you mean {close[0]}?" if close and top not in known else None
-    return BundleError(f"the configuration has no {name}", expected=f"one of {', '.join(known)}", next_step=hint)

@@ -7,7 +7,7 @@ from medseg.evaluation.cardiothoracic import CardiothoracicRatio, cardiothoracic
 from medseg.evaluation.centreline import centreline_dice
 from medseg.evaluation.lesions import LesionRule, LesionScores, lesion_scores
 from medseg.evaluation.metrics import METRICS, Metric
-from medseg.evaluation.overlap import Overlap, overlap, overlap_by_region
+from medseg.evaluation.overlap import Overlap, label_values, overlap, overlap_by_region
 from medseg.evaluation.plan import ScorePlan
 from medseg.evaluation.reliability import Reliability, ReliabilityCounter, calibration_summary, write_reliability
 from medseg.evaluation.scores import CaseScore, score_case, write_scores
@@ -30,6 +30,7 @@ __all__ = [
     "cardiothoracic_ratio",
     "centreline_dice",
     "image_diagonal",
+    "label_values",
     "lesion_scores",
     "overlap",
     "overlap_by_region",

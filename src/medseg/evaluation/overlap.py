@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.case import LabelArray
+from medseg.postprocess.regions import memory_order
 
 Empty: TypeAlias = Literal["none", "truth", "prediction", "both"]
 """Which of the two masks holds no voxel."""
@@ -87,14 +88,27 @@ def overlap_by_region(
     return scores
 
 
+def label_values(labels: LabelArray) -> list[int]:
+    """The values that a label map ``(X, Y[, Z])`` holds, rising; not negative.
+
+    A volume of 512 x 512 x 200 takes a tenth of a second, where sorting its voxels takes many.
+    """
+    found = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
+    for part in labels.transpose(memory_order(labels)):
+        found[part] = True
+    return np.flatnonzero(found).tolist()
+
+
 def _joint_histogram(prediction: LabelArray, truth: LabelArray, values: Sequence[int]) -> NDArray[np.int64]:
     """Count of voxels (truth, prediction) for each pair of `values`; the last row and column are all other values."""
     n, highest = len(values) + 1, max(values, default=0)
     place = np.full(highest + 2, len(values), dtype=np.intp)  # the last entry stands for whatever lies above `highest`
     place[list(values)] = np.arange(len(values))
     joint = np.zeros(n * n, dtype=np.int64)
-    for k in range(truth.shape[-1]):  # slice by slice: the whole volume as intp would be eight times its size
-        pairs = place.take(truth[..., k], mode="clip") * n + place.take(prediction[..., k], mode="clip")
+    order = memory_order(truth)
+    slices = zip(truth.transpose(order), prediction.transpose(order), strict=True)
+    for true, predicted in slices:  # the whole volume as intp would be eight times its size
+        pairs = place.take(true, mode="clip") * n + place.take(predicted, mode="clip")
         joint += np.bincount(pairs.ravel(), minlength=n * n)
     return joint.reshape(n, n)
 

@@ -5,7 +5,7 @@ from medseg.training.checkpoints import Checkpoints
 from medseg.training.handlers import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
 from medseg.training.history import History
 from medseg.training.losses import StackedDeepSupervisionLoss
-from medseg.training.metrics import OverlapMetric
+from medseg.training.metrics import OverlapMetric, SurfaceMetric
 from medseg.training.step import EvaluationStep, TrainingStep
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "RunRecord",
     "Schedule",
     "StackedDeepSupervisionLoss",
+    "SurfaceMetric",
     "TrainingStep",
 ]

@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from medseg.errors import DataError, MedsegError
-from medseg.evaluation import CaseScore, score_case, summarise, write_scores, write_summary
+from medseg.case import Image
+from medseg.errors import BundleError, DataError, MedsegError
+from medseg.evaluation import CaseScore, ScorePlan, label_values, score_case, summarise, write_scores, write_summary
 from medseg.intake import find_inputs, read_label
 from medseg.outputs import CaseReport, Report, prepare_output_folder, write_report
 
 
 def score(
-    predictions: str | os.PathLike[str], truth: str | os.PathLike[str], *, output_dir: str | os.PathLike[str]
+    predictions: str | os.PathLike[str],
+    truth: str | os.PathLike[str],
+    *,
+    output_dir: str | os.PathLike[str],
+    plan: ScorePlan | None = None,
 ) -> Report:
     """Compare the masks of two folders (or two files) that have the same stems.
 
-    Every non-zero label value that stands anywhere in truth or prediction is scored in every case. A truth without a
-    prediction, and a prediction without a truth, is a failed case of the report.
+    Every non-zero label value that stands anywhere in truth or prediction, or that the plan names, is scored in every
+    case, as the region "label <value>". A truth without a prediction, and a prediction without a truth, is a failed
+    case of the report. One pair is held in memory at a time, and read once.
+
+    Parameters
+    ----------
+    predictions, truth
+        Folders, or two files.
+    output_dir
+        For scores.csv, summary.json and report.json.
+    plan
+        Tolerances, and which of the labels are tubes or lesions; None takes neither.
 
     Raises
     ------
     DataError
         A folder holds no mask, or no stem stands in both.
+    BundleError
+        The plan names a region that is not of the form "label <value>".
     """
+    plan = plan or ScorePlan()
+    named = _values(plan)
     predicted = {case.id: case.path for case in find_inputs(Path(predictions))}
     expected = {case.id: case.path for case in find_inputs(Path(truth))}
     if Path(predictions).is_file() and Path(truth).is_file():
@@ -40,36 +60,63 @@ def score(
         )
     folder = Path(output_dir)
     prepare_output_folder(folder)
-    rows, cases = _score_all(shared, predicted, expected)
+    scored = {case: _score_one(case, predicted[case], expected[case], plan) for case in shared}
+    cases = [CaseReport(case, "failed" if one.reason else "done", reason=one.reason) for case, one in scored.items()]
     cases += [CaseReport(case, "failed", reason="no prediction") for case in sorted(expected.keys() - predicted.keys())]
     cases += [CaseReport(case, "failed", reason="no truth") for case in sorted(predicted.keys() - expected.keys())]
-    return _write(Report(tuple(cases)), rows, folder)
+    return _write(Report(tuple(cases)), _every_label(scored.values(), named, plan), folder)
 
 
-def _score_all(
-    shared: Sequence[str], predicted: Mapping[str, Path], expected: Mapping[str, Path]
-) -> tuple[list[CaseScore], list[CaseReport]]:
-    regions = _regions([*(predicted[case] for case in shared), *(expected[case] for case in shared)])
-    rows: list[CaseScore] = []
-    cases: list[CaseReport] = []
-    for case in shared:
-        try:
-            prediction, truth = read_label(predicted[case]), read_label(expected[case])
-            rows += score_case(case, prediction, truth, regions, spatial_dims=truth.array.ndim)
-            cases.append(CaseReport(case, "done"))
-        except MedsegError as error:
-            cases.append(CaseReport(case, "failed", reason=str(error)))
-    return rows, cases
+@dataclass(frozen=True)
+class _Scored:
+    """One case: a row for each label value that it holds, and its grid without voxels; or why there is none."""
+
+    case: str
+    rows: Mapping[int, CaseScore] = field(default_factory=dict)
+    nothing: Image | None = None
+    reason: str | None = None
 
 
-def _regions(files: Sequence[Path]) -> dict[str, list[int]]:
-    values: set[int] = set()
-    for file in files:
-        try:
-            values |= set(np.unique(read_label(file).array).tolist())
-        except MedsegError:
-            continue  # reported when the case is scored
-    return {f"label {value}": [value] for value in sorted(values - {0})}
+def _score_one(case: str, predicted: Path, expected: Path, plan: ScorePlan) -> _Scored:
+    try:
+        prediction, truth = read_label(predicted), read_label(expected)
+        values = sorted({*label_values(prediction.array), *label_values(truth.array)} - {0})
+        rows = _rows(case, prediction, truth, values, plan)
+    except MedsegError as error:
+        return _Scored(case, reason=str(error))
+    nothing = replace(truth, array=np.zeros((1,) * truth.array.ndim, dtype=np.uint8))
+    return _Scored(case, dict(zip(values, rows, strict=True)), nothing)
+
+
+def _rows(case: str, prediction: Image, truth: Image, values: Sequence[int], plan: ScorePlan) -> list[CaseScore]:
+    regions = {_region(value): [value] for value in values}
+    return score_case(case, prediction, truth, regions, spatial_dims=truth.array.ndim, plan=plan)
+
+
+def _every_label(scored: Iterable[_Scored], named: set[int], plan: ScorePlan) -> list[CaseScore]:
+    """The rows of all cases; a label that other cases hold, or the plan names, is empty in both masks of this one."""
+    scored = [one for one in scored if one.nothing is not None]
+    values = sorted(named.union(*(one.rows for one in scored)))
+    rows = []
+    for one in scored:
+        assert one.nothing is not None
+        missing = [value for value in values if value not in one.rows]
+        empty = dict(zip(missing, _rows(one.case, one.nothing, one.nothing, missing, plan), strict=True))
+        rows += [one.rows[value] if value in one.rows else empty[value] for value in values]
+    return rows
+
+
+def _region(value: int) -> str:
+    return f"label {value}"
+
+
+def _values(plan: ScorePlan) -> set[int]:
+    """Label values that a plan names."""
+    names = {name: name.removeprefix("label ") for name in plan.named()}
+    wrong = sorted(name for name, value in names.items() if not value.isdecimal() or name != _region(int(value)))
+    if wrong:
+        raise BundleError("scores of masks alone: no such region", got=", ".join(wrong), expected='"label 1", ...')
+    return {int(value) for value in names.values()}
 
 
 def _write(report: Report, rows: Sequence[CaseScore], folder: Path) -> Report:

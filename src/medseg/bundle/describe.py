@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medseg.bundle.check.plans import Plan, Reader
 from medseg.bundle.locate import WEIGHTS_FILE
 from medseg.bundle.metadata import METADATA_FILE, Metadata, read_metadata
+from medseg.bundle.trust import merge, require_trust
 from medseg.errors import BundleError
 
 if TYPE_CHECKING:
@@ -40,10 +42,10 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
 }
 
 
-def describe_bundle(bundle: Path) -> str:
+def describe_bundle(bundle: Path, *, trust: bool = False) -> str:
     """Text on the bundle in the folder `bundle`, with the table of its network's layers.
 
-    Building the network runs what the bundle's configuration names, as any use of a bundle does.
+    Building the network runs what the bundle's configuration names, so an untrusted bundle is held to the list.
 
     Raises
     ------
@@ -54,7 +56,7 @@ def describe_bundle(bundle: Path) -> str:
     config = network_config(bundle)
     lines = [f"{title + ':':<17}{text}" for title, text in _facts(bundle, metadata) if text]
     settings = [f"  {key}: {_plain(value)}" for key, value in read_config(config).items() if _is_setting(key, value)]
-    network = _network_table(bundle, config, metadata)
+    network = _network_table(bundle, config, metadata, trust=trust)
     return "\n".join([*lines, "", f"settings ({config.name}):", *settings, "", "network:", network])
 
 
@@ -82,11 +84,16 @@ def read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def build_network(bundle: Path, config: Path) -> nn.Module:
-    """The untrained network that `config` of the bundle defines."""
-    from monai.bundle import ConfigParser
+def build_network(bundle: Path, config: Path, *, trust: bool = False) -> nn.Module:
+    """The untrained network that `config` of the bundle defines.
 
-    parser = ConfigParser()
+    Raises
+    ------
+    BundleError
+        It cannot be built, or wants more than an untrusted bundle may.
+    """
+    plan, reader = Plan("network", (config,), own=False), Reader()
+    parser = _parser(trusted=require_trust(bundle, merge(bundle, plan, reader), trust=trust))
     parser.read_meta(str(bundle / METADATA_FILE))
     parser.read_config(str(config))
     parser["bundle_root"] = str(bundle)
@@ -94,6 +101,16 @@ def build_network(bundle: Path, config: Path) -> nn.Module:
         return parser.get_parsed_content(NETWORK_ID)
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise BundleError(f"{config}: {NETWORK_ID} cannot be built: {_root(error)}") from error
+
+
+def _parser(*, trusted: bool) -> Any:
+    if trusted:
+        from monai.bundle import ConfigParser
+
+        return ConfigParser()
+    from medseg.bundle.guard import GuardedParser
+
+    return GuardedParser()
 
 
 def _facts(bundle: Path, metadata: Metadata) -> list[tuple[str, str | None]]:
@@ -123,11 +140,11 @@ def _weights(path: Path) -> str:
     return f"{WEIGHTS_FILE}, {path.stat().st_size / 1e6:.2f} MB, sha256 {digest}"
 
 
-def _network_table(bundle: Path, config: Path, metadata: Metadata) -> str:
+def _network_table(bundle: Path, config: Path, metadata: Metadata, *, trust: bool) -> str:
     from medseg.networks import describe
 
     sizes = [example_size(size) for size in metadata.spatial_shape]
-    return describe(build_network(bundle, config), (1, metadata.in_channels, *sizes))
+    return describe(build_network(bundle, config, trust=trust), (1, metadata.in_channels, *sizes))
 
 
 def example_size(size: int | str) -> int:

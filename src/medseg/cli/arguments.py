@@ -82,6 +82,11 @@ def add_configuration(parser: Parser) -> None:
         help="merge configs/NAME.yaml of the bundle last (smoke: a few seconds' work); can be given again",
     )
     parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let the bundle do all it wants, now and until its files change (medseg bundle trust shows what that is)",
+    )
+    parser.add_argument(
         "overrides",
         metavar="key=value",
         nargs="*",

@@ -92,6 +92,7 @@ def _precision(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         overlays=tuple(arguments.overlay),
         overrides=changes,
+        trust=arguments.trust,
     )
     if path is not None:
         write_check(check, path)

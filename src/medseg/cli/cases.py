@@ -109,6 +109,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             output_dir=arguments.output,
             overlays=tuple(arguments.overlay),
             overrides=changes,
+            trust=arguments.trust,
             options=CaseOptions(**_chosen(arguments)),
         )
     return SOME_FAILED if stopped else say_report(arguments, report, scored=True)
@@ -127,6 +128,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             output_dir=arguments.output,
             overlays=tuple(arguments.overlay),
             overrides=changes,
+            trust=arguments.trust,
             options=CaseOptions(**_chosen(arguments), formats=arguments.formats),
             store=arguments.store,
         )

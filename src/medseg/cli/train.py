@@ -59,6 +59,7 @@ def _train(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             overlays=tuple(arguments.overlay),
             overrides=changes,
+            trust=arguments.trust,
         )
     except Exception as error:
         stopped = user_error(error)

@@ -55,6 +55,7 @@ def check_precision(
     device: str | None = None,
     overlays: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> PrecisionCheck:
     """Segment the test cases of a datalist in float32 and in bfloat16, and compare the label maps.
 
@@ -66,7 +67,7 @@ def check_precision(
         MSD-style JSON with a test part.
     device
         "cpu", "cuda" or "cuda:1"; None as the bundle says.
-    overlays, overrides
+    overlays, overrides, trust
         As for `train`.
 
     Raises
@@ -80,10 +81,9 @@ def check_precision(
 
     folder = find_bundle(bundle)
     given = {**CaseOptions(device=device).overrides(), "datalist": str(Path(datalist).resolve())}
+    changes = {**(overrides or {}), **given}
     full, half = (
-        open_workflow(
-            folder, "evaluate", overlays=overlays, overrides={**(overrides or {}), **given, "precision": precision}
-        )
+        open_workflow(folder, "evaluate", overlays=overlays, overrides={**changes, "precision": precision}, trust=trust)
         for precision in ("fp32", "bf16")
     )
     segmenters = (build(full, folder, "segmenter"), build(half, folder, "segmenter"))

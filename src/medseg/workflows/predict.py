@@ -72,6 +72,7 @@ def predict(
     overrides: Mapping[str, Any] | None = None,
     options: CaseOptions | None = None,
     store: bool = False,
+    trust: bool = False,
 ) -> Report:
     """Segment every study that `inputs` holds, on its native grid.
 
@@ -90,6 +91,8 @@ def predict(
         Cases in flight, device, precision and the like; these win over `overrides`.
     store
         Store the DICOM outputs, a SEG at least, in the PACS that the images came from, and find them again.
+    trust
+        As for `train`.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def predict(
         if formats:
             _check_formats(formats, folder, local, asked.get("series"))
         settings = {"input": str(local.resolve())}
-        report = _run_cases(bundle, "inference", output_dir, overlays, {**asked, **settings}, options)
+        report = _run_cases(bundle, "inference", output_dir, overlays, {**asked, **settings}, options, trust=trust)
     if store:
         store_results(str(inputs), report, Path(output_dir))
     return report
@@ -123,13 +126,14 @@ def evaluate(
     overlays: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     options: CaseOptions | None = None,
+    trust: bool = False,
 ) -> Report:
     """Segment and score the test cases of a datalist: scores.csv, summary.json, masks and comparisons.
 
     Parameters and errors are those of `predict`, with `datalist` the MSD-style JSON whose `test` part is scored.
     """
     settings = {"datalist": str(Path(datalist).resolve())}
-    return _run_cases(bundle, "evaluate", output_dir, overlays, {**(overrides or {}), **settings}, options)
+    return _run_cases(bundle, "evaluate", output_dir, overlays, {**(overrides or {}), **settings}, options, trust=trust)
 
 
 def _run_cases(
@@ -139,6 +143,8 @@ def _run_cases(
     overlays: Sequence[str],
     overrides: Mapping[str, Any],
     options: CaseOptions | None,
+    *,
+    trust: bool,
 ) -> Report:
     from medseg.bundle import find_bundle
     from medseg.bundle.load import open_workflow, run_workflow
@@ -146,7 +152,7 @@ def _run_cases(
     folder = find_bundle(bundle)
     chosen = {} if options is None else options.overrides()
     settings = {**overrides, **chosen, "output_dir": str(Path(output_dir).resolve())}
-    workflow = open_workflow(folder, purpose, overlays=overlays, overrides=settings)
+    workflow = open_workflow(folder, purpose, overlays=overlays, overrides=settings, trust=trust)
     run_workflow(workflow, folder)
     report: Report = workflow.parser.get_parsed_content("cases").report
     return report

@@ -17,6 +17,7 @@ def train(
     resume: bool = False,
     device: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> Path:
     """Run the `training` of a bundle, as `python -m monai.bundle run training` does, and return the run's folder.
 
@@ -36,6 +37,8 @@ def train(
         "cpu", "cuda" or "cuda:1"; as the bundle says if None.
     overrides
         Ids of the configuration and their values.
+    trust
+        Let the bundle do whatever it wants, and remember that until its files change.
 
     Raises
     ------
@@ -50,6 +53,7 @@ def train(
     settings: dict[str, Any] = {"datalist": str(Path(datalist).resolve()), "run_dir": str(run), "resume": resume}
     if device is not None:
         settings["device"] = device_setting(device)
-    workflow = open_workflow(folder, "train", overlays=overlays, overrides={**(overrides or {}), **settings})
+    changes = {**(overrides or {}), **settings}
+    workflow = open_workflow(folder, "train", overlays=overlays, overrides=changes, trust=trust)
     run_workflow(workflow, folder)
     return run

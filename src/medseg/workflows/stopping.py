@@ -7,6 +7,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from medseg.errors import RunError
+
 TERMINATED = 128 + signal.SIGTERM
 """What a shell reports for a program that SIGTERM ended."""
 
@@ -53,3 +55,10 @@ class StopRequests:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
         self.release()
+
+
+def told(error: BaseException, requests: StopRequests) -> str:
+    """Why a run ended before its last case, for its report."""
+    if requests.signal is not None:
+        return f"stopped by {requests.signal.name}"
+    return str(error) if isinstance(error, RunError) else f"stopped by {type(error).__name__}"

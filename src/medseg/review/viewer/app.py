@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from medseg.errors import MedsegError
-from medseg.review.viewer import case_routes
+from medseg.review.viewer import case_routes, job_routes, login_routes
 from medseg.review.viewer.access import Hosts
 from medseg.review.viewer.entries import AbsentError
 from medseg.review.viewer.guard import Guard, refusal
+from medseg.review.viewer.receive import TooLargeError
 from medseg.review.viewer.viewer import Viewer
 
 STATIC = Path(__file__).with_name("static")
 
 
-def make_app(viewer: Viewer, *, at_end: Callable[[], None] = lambda: None) -> Guard:
-    """The application of one run.
-
-    Parameters
-    ----------
-    viewer
-        What is shown.
-    at_end
-        Called when the server stops.
-    """
+def make_app(viewer: Viewer) -> Guard:
+    """The application of one run; it starts and closes `viewer`."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        viewer.start()
         try:
             yield
         finally:
-            at_end()
+            await run_sync(viewer.close)
 
     # Neither the API's own pages nor its schema: they load scripts from elsewhere.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.viewer = viewer
     app.add_exception_handler(MedsegError, _refused)
     app.add_exception_handler(AbsentError, _absent)
-    app.include_router(case_routes.router)
+    app.add_exception_handler(TooLargeError, _too_large)
+    for routes in (case_routes, job_routes, login_routes):
+        app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, methods=["GET"])
     app.add_api_route("/healthz", _healthy, methods=["GET"])
@@ -66,6 +63,10 @@ def _refused(request: Request, error: Exception) -> Response:
 
 def _absent(request: Request, error: Exception) -> Response:
     return refusal(404, _told(request, error))
+
+
+def _too_large(request: Request, error: Exception) -> Response:
+    return refusal(413, _told(request, error))
 
 
 def _told(request: Request, error: Exception) -> str:

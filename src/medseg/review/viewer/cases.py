@@ -35,9 +35,10 @@ def summary(entry: Entry, *, review: Mapping[str, Any] | None, corrected: bool) 
     }
 
 
-def details(entry: Entry, *, choices: Sequence[Choice], corrected: bool, grid: Mapping[str, Any]) -> dict[str, Any]:
+def details(
+    entry: Entry, *, modality: str | None, corrected: bool, grid: Mapping[str, Any], choices: Sequence[Choice]
+) -> dict[str, Any]:
     """What the page shows of one case besides its summary."""
-    modality = entry.modality or _modality(entry.manifest, choices)
     sizes = [row for row in entry.manifest.get("labels", ()) if isinstance(row, Mapping)]
     return {
         "labels": label_table(entry, choices),
@@ -105,7 +106,8 @@ def mask_name(entry: Entry, mask: Path, *, corrected: bool) -> str:
     return f"{entry.name}_{'corrected' if corrected else 'mask'}{suffix(mask)}"
 
 
-def _modality(manifest: Mapping[str, Any], choices: Sequence[Choice]) -> str | None:
+def bundle_modality(manifest: Mapping[str, Any], choices: Sequence[Choice]) -> str | None:
+    """Modality of the bundle that made a mask, where it is one of those that are known."""
     bundle = manifest.get("bundle")
     name = bundle.get("name") if isinstance(bundle, Mapping) else None
     return next((one.modality for one in choices if one.name == name), None)

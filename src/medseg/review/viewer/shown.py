@@ -24,11 +24,16 @@ class Shown:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._modalities: dict[Path, str | None] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def image(self, source: Path) -> Path:
         """An image as .nii, or as .png where it is a picture; errors are those of `medseg.intake.read_image`."""
         return self._made(source, "image")
+
+    def modality(self, source: Path) -> str | None:
+        """DICOM code of an image that was made, where its file says so; "CT" for volumes that look like HU."""
+        return self._modalities.get(source)
 
     def labels(self, source: Path, *, reference: Path | None = None) -> Path:
         """A label map as .nii of 8 bits (16 above label 255), or as .png whose grey values are the labels.
@@ -57,11 +62,10 @@ class Shown:
             for path in (self.folder / f"{stem}.nii", self.folder / f"{stem}.png"):
                 if path.is_file():
                     return path
-            return (
-                _write_image(source, self.folder / stem)
-                if kind == "image"
-                else _write_labels(source, self.folder / stem, reference)
-            )
+            if kind == "labels":
+                return _write_labels(source, self.folder / stem, reference)
+            made, self._modalities[source] = _write_image(source, self.folder / stem)
+            return made
 
     def _lock(self, name: str) -> threading.Lock:
         return self._locks[name]
@@ -72,13 +76,15 @@ class Shown:
         return f"{kind}_{key_of(str(source), changed)}"
 
 
-def _write_image(source: Path, stem: Path) -> Path:
+def _write_image(source: Path, stem: Path) -> tuple[Path, str | None]:
     from medseg.intake import read_image
 
     image = read_image(source)
     if image.array.ndim == 3:
-        return _write_picture(_grey(image.array[0]), stem)
-    return _write_volume(Image(_plain(image.array[0]), image.affine, image.source), stem)
+        return _write_picture(_grey(image.array[0]), stem), image.modality
+    values = image.array[0]
+    modality = image.modality or ("CT" if _is_hounsfield(values) else None)
+    return _write_volume(Image(_plain(values), image.affine, image.source), stem), modality
 
 
 def _write_labels(source: Path, stem: Path, reference: Path | None) -> Path:
@@ -132,6 +138,12 @@ def _plain(values: Array) -> Array:
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return values.astype(kind)
     return values.astype(np.float32)
+
+
+def _is_hounsfield(values: Array) -> bool:
+    """Whether a volume of unknown modality has air and tissue where HU has them, so that windows in HU fit."""
+    sample = values[::4, ::4, ::4]
+    return bool(-4096 <= sample.min() <= -500 and 100 <= sample.max() <= 32767)
 
 
 def _grey(values: Array) -> Array:

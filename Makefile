@@ -1,4 +1,4 @@
-# make demo: set up and run the main job.  make test: set up and run every check.  make bench: measure.  README.md tells the rest.
+# make demo: set up and run the main job.  make test: set up and run every check.  make docs: build the site.  make bench: measure.  README.md tells the rest.
 PYTHON ?= python3
 # Where to get torch from, e.g. https://download.pytorch.org/whl/cpu; empty: from where pip gets everything else.
 TORCH_INDEX ?=
@@ -10,13 +10,13 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 STAMP := .venv/.installed
-SOURCES := src tests pipelines $(wildcard .ci benchmarks)
+SOURCES := src tests pipelines $(wildcard .ci benchmarks docs)
 
 # Waiting threads sleep: where the cores are shared, a training step is otherwise several times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 export PYTHONUTF8 = 1
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint docs bench
 
 help:
 	@sed -n '1p' Makefile
@@ -44,6 +44,11 @@ lint: setup
 test: export OMP_NUM_THREADS = 1
 test: lint
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+# Into site/. mkdocs-material tells of its successor (Zensical) at each build unless the variable is set.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the site: site/index.html"
 
 # Hours on two cores; each script also runs alone, see its first lines. Results: benchmarks/results, docs/concepts/growth.svg
 bench: setup

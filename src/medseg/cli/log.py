@@ -162,9 +162,8 @@ def _logging_to(handler: logging.Handler) -> Iterator[None]:
 
 def _flags(arguments: argparse.Namespace) -> str:
     """Switches, numbers and names of overrides: a path, or a value of an override, may tell of a patient."""
-    given = {name: value for name, value in vars(arguments).items() if isinstance(value, bool | int | float) and value}
-    given["overrides"] = [word.partition("=")[0] for word in getattr(arguments, "overrides", ())]
-    return ", ".join(f"{name}={value}" for name, value in given.items())
+    given = [f"{name}={value}" for name, value in vars(arguments).items() if isinstance(value, int | float) and value]
+    return ", ".join(given + [f"{word.partition('=')[0]}=..." for word in getattr(arguments, "overrides", ())])
 
 
 def _told(error: BaseException) -> str:

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
 
 METADATA_FILE = Path("configs") / "metadata.json"
+TOP_KEYS = frozenset(
+    {
+        *("schema", "name", "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task"),
+        *("required_packages_version", "optional_packages_version", "supported_apps", "description", "authors"),
+        *("copyright", "data_source", "data_type", "image_classes", "label_classes", "pred_classes", "eval_metrics"),
+        *("intended_use", "references", "network_data_format", "medseg"),
+    }
+)
+"""What the specification and medseg put at the top of metadata.json."""
 LABELS_PATH = "$.network_data_format.outputs.pred.channel_def"
 
 
@@ -96,12 +105,28 @@ def check_metadata(path: Path) -> dict[str, Any]:
         With every violation, each after its JSON path ($.network_data_format.inputs.image.dtype).
     """
     content = _read_json(path)
-    found = [f"{error.json_path}: {_message(error)}" for error in _validator().iter_errors(content)]
-    found += _segmentation_errors(content)
+    found = [f"{place}: {what}" for place, what in metadata_breaks(content, segmentation=True)]
     if found:
         many = f"{len(found)} errors" if len(found) > 1 else "an error"
         raise BundleError("\n  ".join([f"{path}: {many} against the MONAI bundle specification:", *sorted(found)]))
     return dict(content)
+
+
+def metadata_breaks(content: object, *, segmentation: bool) -> Iterator[tuple[str, str]]:
+    """Every break of the specification: its JSON path, and what is wrong there.
+
+    Parameters
+    ----------
+    content
+        Of a metadata.json.
+    segmentation
+        Whether medseg has to be able to run it: an input `image`, an output `pred` whose channels are labels.
+    """
+    yield from ((error.json_path, _message(error)) for error in _validator().iter_errors(content))
+    if segmentation:
+        for text in _segmentation_errors(content):
+            place, _, what = text.partition(": ")
+            yield place, what
 
 
 def _read_json(path: Path) -> Any:

@@ -186,12 +186,38 @@ def _centres(regions: Regions, spacing: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _best(candidates: _Pairs) -> list[tuple[int, int]]:
-    """The matching of most pairs, and of these the one of largest worth; each lesion at most once."""
+    """The matching of most pairs, and of these the one of largest worth; each lesion at most once.
+
+    Group by group of lesions that compete: most groups are a single pair.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(candidates.worth):
+        return []
+    first = int(candidates.true.max()) + 1
+    nodes = first + int(candidates.predicted.max()) + 1
+    edges = (np.ones(len(candidates.worth)), (candidates.true, candidates.predicted + first))
+    _, group = connected_components(coo_array(edges, shape=(nodes, nodes)), directed=False)
+    order = np.argsort(group[candidates.true], kind="stable")
+    starts = np.flatnonzero(np.diff(group[candidates.true][order], prepend=-1))
+    matched: list[tuple[int, int]] = []
+    for members in np.split(order, starts[1:]):
+        matched += _assigned(candidates.true[members], candidates.predicted[members], candidates.worth[members])
+    return matched
+
+
+def _assigned(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], worth: NDArray[np.float64]
+) -> list[tuple[int, int]]:
+    """`_best` of lesions that compete."""
     from scipy.optimize import linear_sum_assignment
 
-    true, row = np.unique(candidates.true, return_inverse=True)
-    predicted, column = np.unique(candidates.predicted, return_inverse=True)
-    gain = np.zeros((len(true), len(predicted)))
-    gain[row, column] = min(gain.shape) + 1.0 + candidates.worth  # one more pair is worth more than all others' IoU
+    if len(worth) == 1:
+        return [(int(true[0]), int(predicted[0]))]
+    rows, row = np.unique(true, return_inverse=True)
+    columns, column = np.unique(predicted, return_inverse=True)
+    gain = np.zeros((len(rows), len(columns)))
+    gain[row, column] = min(gain.shape) + 1.0 + worth  # one more pair is worth more than all others' IoU together
     chosen = zip(*linear_sum_assignment(gain, maximize=True), strict=True)
-    return [(int(true[i]), int(predicted[j])) for i, j in chosen if gain[i, j] > 0]
+    return [(int(rows[i]), int(columns[j])) for i, j in chosen if gain[i, j] > 0]

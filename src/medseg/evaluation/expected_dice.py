@@ -1,16 +1,18 @@
-"""The Dice that a case will probably have, from what is known without its truth: a linear regression per region.
+"""The Dice that a case will probably have, from what is known without its truth: one regression per region.
 
-    predicted Dice = intercept + sum of weight_i * (x_i - mean_i) / sd_i,   cut to 0 ... 1,
+    predicted Dice = 1 / (1 + exp(-(b + sum of weight_i * (x_i - mean_i) / sd_i)))
 
-with x_i cut to the values seen when it was fitted, so that nothing is extrapolated. The weights are those of ridge
-regression (Hoerl, Kennedy, Technometrics 1970;12:55) with penalty 1 on standardised features. Its error is that of
-cross-validation by patient: each case is predicted by a regression that saw no case of its patient.
+with x_i cut to the values seen when it was fitted, so that nothing is extrapolated. Dice is a fraction with many values
+near 0 and near 1, which a straight line fits badly: this is fractional logit regression (Papke, Wooldridge, J Appl
+Econometrics 1996;11:619), fitted by iteratively reweighted least squares with a ridge penalty of 1 on the weights of
+standardised features (Hoerl, Kennedy, Technometrics 1970;12:55). Its error is that of cross-validation by patient: each
+case is predicted by a regression that saw no case of its patient.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,22 +21,20 @@ import numpy as np
 from medseg.errors import DataError
 from medseg.evaluation.bootstrap import Floats, Indices, groups
 from medseg.evaluation.features import CaseFeatures, Numbers
-from medseg.evaluation.flags import INTENSITY, LARGEST_EXCESS, RULES, Flag, Limit, Limits
+from medseg.evaluation.flags import LARGEST_EXCESS, RULES, Flag, Limit, Limits, rule_of
 
 PENALTY = 1.0
 FOLDS = 5
 LEAST_CASES = 10
-FEATURES = (
-    "confidence",
-    "entropy",
-    "log_fragments",
-    "largest_share",
-    "volume_excess",
-    "position_excess",
-    "intensity_excess",
-)
-"""What a region's regression sees: how sure the network is, in how many pieces the region lies, and how far, in shares
-of the way to the limit, its size, its centre and the image's intensities are from those of the training cases."""
+STEPS = 50
+_LEAST_VARIANCE = 1e-6
+
+OWN = ("confidence", "entropy", "log_fragments", "largest_share", "volume_excess", "position_excess")
+CASE = ("intensity_excess", "worst_entropy", "worst_largest_share", "worst_volume_excess", "worst_position_excess")
+FEATURES = (*OWN, *CASE)
+"""What a region's regression sees: how sure the network is of the region, in how many pieces it lies, and how far, in
+shares of the way to the limit, its size and centre are from those of training; of the case how far its intensities are,
+and the worst of its regions: a mirrored image gives itself away by where the heart is, not by its lungs."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class RegionRegression:
     Attributes
     ----------
     intercept
-        Mean Dice of the cases that it was fitted on.
+        b of the formula.
     weights
         Feature to its weight, per standard deviation.
     mean, sd, seen
-        Feature to mean, standard deviation and range over those cases.
+        Feature to mean, standard deviation and range over the cases that it was fitted on.
     cases, patients
         How many they were.
     error
@@ -69,9 +69,8 @@ class RegionRegression:
         total = self.intercept
         for name, weight in self.weights.items():
             low, high = self.seen[name]
-            x = min(max(features[name], low), high)
-            total += weight * (x - self.mean[name]) / self.sd[name]
-        return min(max(total, 0.0), 1.0)
+            total += weight * (min(max(features[name], low), high) - self.mean[name]) / self.sd[name]
+        return float(_expit(np.asarray(total)))
 
     def to_json(self) -> dict[str, Any]:
         """For models/flags.json."""
@@ -135,20 +134,42 @@ def regression_inputs(case: CaseFeatures, limits: Limits) -> dict[str, dict[str,
     A region that was not found is as bad as can be: confidence 0, entropy of an even guess between two classes, no
     piece, and sizes and places at the largest excess.
     """
-    bright = _excess(case.intensity, limits.intensity, INTENSITY)
-    return {
-        region: {**_region_inputs(numbers, limits.regions.get(region, {})), "intensity_excess": bright}
-        for region, numbers in case.regions.items()
+    own = {region: _own(numbers, limits.regions.get(region, {})) for region, numbers in case.regions.items()}
+    bright = [
+        limits.intensity[name].excess(value, logarithm=rule_of("", name).logarithm)
+        for name, value in case.intensity.items()
+        if name in limits.intensity
+    ]
+    worst = {
+        "intensity_excess": max(bright, default=0.0),
+        "worst_entropy": max(one["entropy"] for one in own.values()),
+        "worst_largest_share": min(one["largest_share"] for one in own.values()),
+        "worst_volume_excess": max(one["volume_excess"] for one in own.values()),
+        "worst_position_excess": max(one["position_excess"] for one in own.values()),
     }
+    return {region: {**numbers, **worst} for region, numbers in own.items()}
 
 
-def fit_regression(inputs: Sequence[Numbers], dice: Sequence[float], *, patients: Sequence[str]) -> RegionRegression:
-    """Ridge regression of one region's Dice on `FEATURES`, with its error in cross-validation by patient.
+def fit_regression(
+    inputs: Sequence[Numbers],
+    dice: Sequence[float],
+    *,
+    patients: Sequence[str],
+    importance: Sequence[float] | None = None,
+) -> tuple[RegionRegression, Floats]:
+    """The regression of one region's Dice on `FEATURES`, with its error in cross-validation by patient.
 
     Parameters
     ----------
     inputs, dice, patients
         One each per case, ``(n,)``.
+    importance
+        How much each case counts, ``(n,)``; None: all the same.
+
+    Returns
+    -------
+    tuple
+        The regression, and each case's prediction in cross-validation, ``(n,)``.
 
     Raises
     ------
@@ -163,56 +184,85 @@ def fit_regression(inputs: Sequence[Numbers], dice: Sequence[float], *, patients
             got=f"{len(y)} cases of {len(set(patients))} patients",
             expected=f"at least {LEAST_CASES} cases of several patients",
         )
-    held_out = cross_validated(x, y, member=member)
-    mean, sd, weights = _ridge(x, y)
-    per_feature = {
-        name: tuple(dict(zip(FEATURES, map(float, values), strict=True)) for values in (weights, mean, sd))[i]
-        for i, name in enumerate(("weights", "mean", "sd"))
-    }
-    return RegionRegression(
-        intercept=float(y.mean()),
-        **per_feature,
-        seen={name: (float(x[:, i].min()), float(x[:, i].max())) for i, name in enumerate(FEATURES)},
+    counts = np.ones(len(y)) if importance is None else np.asarray(importance, dtype=np.float64)
+    counts = counts / counts.mean()
+    held_out = cross_validated(x, y, counts, member=member)
+    fitted = _fit(x, y, counts)
+    regression = RegionRegression(
+        intercept=float(fitted.weights[0]),
+        weights=_named(fitted.weights[1:]),
+        mean=_named(fitted.mean),
+        sd=_named(fitted.sd),
+        seen={name: (float(low), float(high)) for name, low, high in zip(FEATURES, *fitted.seen, strict=True)},
         cases=len(y),
         patients=int(member.max()) + 1,
-        error=_error(y, held_out, folds=min(FOLDS, int(member.max()) + 1)),
+        error=_error(y, held_out, folds=_folds(member)),
     )
+    return regression, held_out
 
 
-def cross_validated(x: Floats, y: Floats, *, member: Indices) -> Floats:
-    """Predictions of each case, ``(n,)``, by a regression that saw none of its group.
+def cross_validated(x: Floats, y: Floats, counts: Floats, *, member: Indices) -> Floats:
+    """Predictions of each case, ``(n,)``, by a regression that saw none of its patient.
 
     Parameters
     ----------
-    x, y, member
-        Features ``(n, features)``, Dice ``(n,)``, number of each case's patient ``(n,)``.
+    x, y, counts, member
+        Features ``(n, features)``, Dice, importance and number of each case's patient, ``(n,)``.
     """
-    fold = member % min(FOLDS, int(member.max()) + 1)
-    found = np.empty_like(y)
+    fold, found = member % _folds(member), np.empty_like(y)
     for number in np.unique(fold):
         out = fold == number
-        predict = _fitted(x[~out], y[~out])
-        found[out] = predict(x[out])
+        found[out] = _fit(x[~out], y[~out], counts[~out])(x[out])
     return found
 
 
-def _fitted(x: Floats, y: Floats) -> Callable[[Floats], Floats]:
-    mean, sd, weights = _ridge(x, y)
-    low, high, middle = x.min(axis=0), x.max(axis=0), float(y.mean())
+@dataclass(frozen=True)
+class _Fitted:
+    """Mean, standard deviation (1 where a feature does not vary) and range; weights with the intercept first."""
 
-    def predict(rows: Floats) -> Floats:
-        return np.asarray(np.clip(middle + (np.clip(rows, low, high) - mean) / sd @ weights, 0.0, 1.0))
+    mean: Floats
+    sd: Floats
+    seen: tuple[Floats, Floats]
+    weights: Floats
 
-    return predict
+    def __call__(self, x: Floats) -> Floats:
+        return _expit(_with_ones((np.clip(x, *self.seen) - self.mean) / self.sd) @ self.weights)
 
 
-def _ridge(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean and standard deviation of the features (1 where they do not vary), and the weights."""
-    mean, sd = x.mean(axis=0), x.std(axis=0)
-    sd = np.where(sd > 1e-9, sd, 1.0)
-    z = (x - mean) / sd
-    weights = np.linalg.solve(z.T @ z + PENALTY * np.eye(z.shape[1]), z.T @ (y - y.mean()))
-    return mean, sd, np.asarray(weights)
+def _fit(x: Floats, y: Floats, counts: Floats) -> _Fitted:
+    mean = np.average(x, axis=0, weights=counts)
+    sd = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=counts))
+    sd = np.where(sd > _LEAST_VARIANCE, sd, 1.0)
+    z = _with_ones((x - mean) / sd)
+    penalty = PENALTY * np.eye(z.shape[1])
+    penalty[0, 0] = 0.0
+    middle = min(max(float(np.average(y, weights=counts)), 0.01), 0.99)
+    weights = np.zeros(z.shape[1])
+    weights[0] = math.log(middle / (1 - middle))
+    for _ in range(STEPS):
+        p = _expit(z @ weights)
+        variance = counts * np.maximum(p * (1 - p), _LEAST_VARIANCE)
+        step = np.linalg.solve(z.T @ (z * variance[:, None]) + penalty, z.T @ (counts * (y - p)) - penalty @ weights)
+        weights = weights + step
+        if np.abs(step).max() < _LEAST_VARIANCE:
+            break
+    return _Fitted(mean, sd, (x.min(axis=0), x.max(axis=0)), weights)
+
+
+def _expit(value: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-np.clip(value, -30, 30))))
+
+
+def _with_ones(z: Floats) -> Floats:
+    return np.column_stack([np.ones(len(z)), z])
+
+
+def _named(values: Floats) -> dict[str, float]:
+    return dict(zip(FEATURES, map(float, values), strict=True))
+
+
+def _folds(member: Indices) -> int:
+    return min(FOLDS, int(member.max()) + 1)
 
 
 def _error(y: Floats, predicted: Floats, *, folds: int) -> dict[str, float]:
@@ -225,7 +275,7 @@ def _error(y: Floats, predicted: Floats, *, folds: int) -> dict[str, float]:
     }
 
 
-def _region_inputs(numbers: Numbers, limits: Mapping[str, Limit]) -> dict[str, float]:
+def _own(numbers: Numbers, limits: Mapping[str, Limit]) -> dict[str, float]:
     if not any(numbers.get(size) for size in ("volume_ml", "area_share")):
         lost = {"confidence": 0.0, "entropy": math.log(2), "log_fragments": 0.0, "largest_share": 0.0}
         return {**lost, "volume_excess": LARGEST_EXCESS, "position_excess": LARGEST_EXCESS}
@@ -240,10 +290,10 @@ def _region_inputs(numbers: Numbers, limits: Mapping[str, Limit]) -> dict[str, f
 
 
 def _excess(numbers: Numbers, limits: Mapping[str, Limit], rule: str) -> float:
-    """The largest excess of the features of a rule."""
+    """The largest excess of a region's features of a rule."""
     found = [
-        limits[name].excess(value, logarithm=name in RULES and RULES[name].logarithm)
+        limits[name].excess(value, logarithm=RULES[name].logarithm)
         for name, value in numbers.items()
-        if name in limits and (RULES[name].name if name in RULES else INTENSITY) == rule
+        if name in limits and RULES[name].name == rule
     ]
     return max(found, default=0.0)

@@ -74,6 +74,8 @@ RULES: Mapping[str, Rule] = {
 """Feature of a region to its rule; a feature that is not here has none."""
 
 _BRIGHTNESS = Rule(INTENSITY, floor=0.02)
+_ROUGHNESS = Rule(INTENSITY, floor=0.05, logarithm=True)
+_LEAST_SCALED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ class Limits:
         """(region, feature, rule, limit, value) of all that has limits; of a missing region only the size counts."""
         for feature, value in case.intensity.items():
             if feature in self.intensity:
-                yield "", feature, _BRIGHTNESS, self.intensity[feature], value
+                yield "", feature, rule_of("", feature), self.intensity[feature], value
         for region, numbers in case.regions.items():
             limits = {} if region in self._lost(case) else self.regions.get(region, {})
             for feature in (name for name in numbers if name in limits):
@@ -208,6 +210,13 @@ class Limits:
             for region in self._lost(case)
             if region in self.always
         ]
+
+
+def rule_of(region: str, feature: str) -> Rule:
+    """The rule of a feature; of the whole case, that is of its intensities, where `region` is ""."""
+    if region:
+        return RULES[feature]
+    return _ROUGHNESS if feature.startswith("roughness") else _BRIGHTNESS
 
 
 def make_limits(drawn: Sequence[CaseFeatures], segmented: Sequence[CaseFeatures], *, share_flagged: float) -> Limits:
@@ -237,7 +246,7 @@ def make_limits(drawn: Sequence[CaseFeatures], segmented: Sequence[CaseFeatures]
     counts = {"image": len(drawn), "network": len(segmented)}
     widening = {name: _widening(values, counts[name], share_flagged / 2) for name, values in groups.items()}
     limits = {
-        place: _limit([value for _, value in many], _rule(place), widening[name])
+        place: _limit([value for _, value in many], rule_of(*place), widening[name])
         for name, values in groups.items()
         for place, many in values.items()
     }
@@ -260,7 +269,7 @@ def _values(cases: Sequence[CaseFeatures], *, of_network: bool) -> dict[tuple[st
             if _size(of_region) > 0:
                 numbers += [((region, name), value) for name, value in of_region.items() if name in RULES]
         for place, value in numbers:
-            if _rule(place).of_network == of_network:
+            if rule_of(*place).of_network == of_network:
                 found.setdefault(place, []).append((i, value))
     return found
 
@@ -269,7 +278,7 @@ def _widening(values: Mapping[tuple[str, str], Sequence[tuple[int, float]]], cas
     """The smallest w, at least 1, with which all but `share` of the cases lie inside all of their limits."""
     worst = np.zeros(cases)
     for place, many in values.items():
-        rule = _rule(place)
+        rule = rule_of(*place)
         limit = _limit([value for _, value in many], rule, 1.0)
         for i, value in many:
             worst[i] = max(worst[i], _unbounded(limit, value, rule))
@@ -295,15 +304,11 @@ def _limit(values: Sequence[float], rule: Rule, widening: float) -> Limit:
 
 
 def _scaled(value: float, rule: Rule) -> float:
-    return math.log(value) if rule.logarithm else value
+    return math.log(max(value, _LEAST_SCALED)) if rule.logarithm else value
 
 
 def _own_unit(value: float, rule: Rule) -> float:
     return math.exp(value) if rule.logarithm else value
-
-
-def _rule(place: tuple[str, str]) -> Rule:
-    return RULES[place[1]] if place[0] else _BRIGHTNESS
 
 
 def _size(numbers: Numbers) -> float:

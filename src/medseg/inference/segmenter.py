@@ -132,8 +132,11 @@ class Segmenter:
 
     def read(self, item: Mapping[str, Any]) -> ReadCase:
         """Load and preprocess a case on the CPU; may be called from several threads."""
-        loaded = self.loading({"image": item["image"]})
-        native = _native_image(loaded["image"], Path(str(item["image"])))
+        return self.prepare(self.loading({"image": item["image"]}), source=Path(str(item["image"])))
+
+    def prepare(self, loaded: Mapping[str, Any], *, source: Path) -> ReadCase:
+        """Preprocess a case that is loaded already (key `image`: what `loading` gave), or was changed since."""
+        native = _native_image(loaded["image"], source)
         image = self.preprocessing(dict(loaded))["image"]
         return ReadCase(native, image.as_tensor(), np.asarray(image.affine.cpu(), dtype=np.float64))
 

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from medseg.errors import MedsegError
-from medseg.review.viewer import case_routes, job_routes, login_routes
+from medseg.review.viewer import case_routes, job_routes, login_routes, review_routes
 from medseg.review.viewer.access import Hosts
 from medseg.review.viewer.entries import AbsentError
 from medseg.review.viewer.guard import Guard, refusal
@@ -40,7 +40,7 @@ def make_app(viewer: Viewer) -> Guard:
     app.add_exception_handler(MedsegError, _refused)
     app.add_exception_handler(AbsentError, _absent)
     app.add_exception_handler(TooLargeError, _too_large)
-    for routes in (case_routes, job_routes, login_routes):
+    for routes in (case_routes, job_routes, login_routes, review_routes):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", _page, methods=["GET"])

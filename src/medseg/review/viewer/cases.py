@@ -27,7 +27,7 @@ def summary(entry: Entry, *, review: Mapping[str, Any] | None, corrected: bool) 
         "scores": entry.scores,
         "mean_dice": mean_dice(entry.scores),
         "flags": flags(entry.manifest),
-        "review": {**nothing, **(review or {})},
+        "review": {key: (review or nothing).get(key) for key in nothing},
         "has_image": entry.image is not None,
         "has_truth": entry.truth is not None,
         "has_prediction": entry.prediction is not None,
@@ -36,12 +36,31 @@ def summary(entry: Entry, *, review: Mapping[str, Any] | None, corrected: bool) 
 
 
 def details(
-    entry: Entry, *, modality: str | None, corrected: bool, grid: Mapping[str, Any], choices: Sequence[Choice]
+    entry: Entry,
+    *,
+    names: Mapping[int, str],
+    modality: str | None,
+    correction: Mapping[str, Any] | None,
+    grid: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What the page shows of one case besides its summary."""
+    """What the page shows of one case besides its summary.
+
+    Parameters
+    ----------
+    entry
+        The case.
+    names
+        Label value to name.
+    modality
+        DICOM code, where it is known.
+    correction
+        The record of its newest correction.
+    grid
+        Its size and spacing.
+    """
     sizes = [row for row in entry.manifest.get("labels", ()) if isinstance(row, Mapping)]
     return {
-        "labels": label_table(entry, choices),
+        "labels": label_table(names),
         "volumes_ml": {row["name"]: row["volume_ml"] for row in sizes if "volume_ml" in row},
         "areas_cm2": {row["name"]: row["area_cm2"] for row in sizes if "area_cm2" in row},
         "voxels": {row["name"]: row["voxels"] for row in sizes if "voxels" in row},
@@ -50,7 +69,9 @@ def details(
         "bundle": entry.manifest.get("bundle"),
         "modality": modality,
         "window_presets": window_presets(modality) if entry.kind == "volume" else [],
-        "urls": urls(entry, corrected=corrected),
+        "correction": correction,
+        "correction_by": None if correction is None else {key: correction[key] for key in ("by", "when")},
+        "urls": urls(entry, corrected=correction is not None),
         "notes": [*entry.notes, *entry.manifest.get("notes", ())],
         **grid,
     }
@@ -68,25 +89,33 @@ def flags(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(one) for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
 
 
-def label_names(entry: Entry, choices: Sequence[Choice]) -> dict[int, str]:
-    """Label value to name without the background: of the manifest, else of the bundle that made it."""
-    rows = [row for row in entry.manifest.get("labels", ()) if isinstance(row, Mapping)]
-    named = {int(row["value"]): str(row["name"]) for row in rows if "value" in row and "name" in row}
-    return named or dict(entry.labels)
+def label_names(manifest: Mapping[str, Any]) -> dict[int, str]:
+    """Label value to name without the background, as a manifest says."""
+    rows = [row for row in manifest.get("labels", ()) if isinstance(row, Mapping)]
+    return {int(row["value"]): str(row["name"]) for row in rows if "value" in row and "name" in row}
 
 
-def label_table(entry: Entry, choices: Sequence[Choice]) -> dict[str, dict[str, str]]:
+def label_table(names: Mapping[int, str]) -> dict[str, dict[str, str]]:
     """Label value to name and colour, the colours of the previews."""
     return {
         str(value): {"name": name, "colour": "#{:02x}{:02x}{:02x}".format(*label_colour(value))}
-        for value, name in sorted(label_names(entry, choices).items())
+        for value, name in sorted(names.items())
     }
 
 
 def window_presets(modality: str | None) -> list[dict[str, Any]]:
     """Windows in HU for CT; none for what has no unit."""
     windows = (LUNG, SOFT_TISSUE, BONE) if modality == "CT" else ()
-    return [{"name": one.name, "low": one.low, "high": one.high} for one in windows]
+    return [
+        {
+            "name": one.name.removesuffix(" window"),
+            "level": (one.low + one.high) / 2,
+            "width": one.high - one.low,
+            "low": one.low,
+            "high": one.high,
+        }
+        for one in windows
+    ]
 
 
 def urls(entry: Entry, *, corrected: bool) -> dict[str, str | None]:

@@ -11,11 +11,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medseg.review.viewer.access import Access, Hosts
 from medseg.review.viewer.headers import secure
+from medseg.review.viewer.receive import TooLargeError
 
 LOGIN = "/login"
 _OPEN = frozenset({"/healthz", LOGIN, "/static/login.html", "/static/login.js", "/static/login.css"})
 _READING = frozenset({"GET", "HEAD"})
 _OURS = "x-medseg"
+UPLOADS = "/api/uploads"
+CORRECTION = "/correction"
+_SMALL_BYTES = 65536
+"""Of a body that is neither file nor voxels: also those who have no session can send one."""
 
 
 class Guard:
@@ -37,8 +42,10 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            answer = self._answer(Request(scope)) or self.app
-            await answer(scope, receive, _secured(send, scope["path"]))
+            request = Request(scope)
+            answer = self._answer(request) or self.app
+            most = None if _is_large(request) else _SMALL_BYTES
+            await answer(scope, _limited(receive, most), _secured(send, scope["path"]))
 
     def _answer(self, request: Request) -> Response | None:
         """The answer to a request that does not pass."""
@@ -47,6 +54,8 @@ class Guard:
         wrong = _foreign(request)
         if wrong is not None:
             return refusal(403, wrong)
+        if not _is_large(request) and _length(request) > _SMALL_BYTES:
+            return refusal(413, f"the request is too large: at most {_SMALL_BYTES} bytes")
         token = request.query_params.get("token")
         if token is not None and request.url.path == "/" and request.method == "GET":
             return self._by_token(token, request)
@@ -97,6 +106,32 @@ def _same(origin: str, host: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.strip().lower()
+
+
+def _is_large(request: Request) -> bool:
+    """Whether a request brings files or voxels, whose routes count its bytes themselves."""
+    path = request.url.path
+    return (request.method, path) == ("POST", UPLOADS) or (request.method == "PUT" and path.endswith(CORRECTION))
+
+
+def _length(request: Request) -> int:
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _limited(receive: Receive, most: int | None) -> Receive:
+    """Stop reading a body beyond `most` bytes, also where its length was not told or was a lie."""
+    done = 0
+
+    async def received() -> Message:
+        nonlocal done
+        message = await receive()
+        done += len(message.get("body", b""))
+        if most is not None and done > most:
+            raise TooLargeError("the request is too large", expected=f"at most {most} bytes")
+        return message
+
+    return received
 
 
 def _secured(send: Send, path: str) -> Send:

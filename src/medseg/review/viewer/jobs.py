@@ -142,7 +142,7 @@ class Jobs:
             return found
 
     def cancel(self, job_id: str) -> None:
-        """Take a job out of the queue, or end it while it runs; one that has ended stays as it is.
+        """Take a job out of the queue, end it while it runs, or forget one that has ended.
 
         Raises
         ------
@@ -156,6 +156,8 @@ class Jobs:
             running = job.state == "running"
             if job.state in ("waiting", "running"):
                 self._set(job_id, state="cancelled", ended=time.time())
+            else:
+                del self._jobs[job_id]
         if running:
             # A network cannot be asked to stop midway: its process goes, and a new one is started at once.
             self._child.kill()

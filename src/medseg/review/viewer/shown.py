@@ -42,6 +42,14 @@ class Shown:
         """
         return self._made(source, "labels", reference=reference)
 
+    def whole_picture(self, source: Path) -> Path:
+        """A picture as PNG of 8 or 16 bits with all its grey levels, for another tool to read."""
+        path = self.folder / f"{self._stem(source, 'whole')}.png"
+        with self._lock(path.name):
+            if not path.is_file():
+                _write_whole_picture(source, path)
+        return path
+
     def compressed(self, shown: Path) -> Path:
         """A .nii of this folder as .nii.gz, for slow networks."""
         packed = shown.with_name(f"{shown.name}.gz")
@@ -52,7 +60,7 @@ class Shown:
 
     def forget(self, source: Path) -> None:
         """Remove what was made of a source that is removed."""
-        for kind in ("image", "labels"):
+        for kind in ("image", "labels", "whole"):
             for path in self.folder.glob(f"{self._stem(source, kind)}.*"):
                 path.unlink(missing_ok=True)
 
@@ -85,6 +93,15 @@ def _write_image(source: Path, stem: Path) -> tuple[Path, str | None]:
     values = image.array[0]
     modality = image.modality or ("CT" if _is_hounsfield(values) else None)
     return _write_volume(Image(_plain(values), image.affine, image.source), stem), modality
+
+
+def _write_whole_picture(source: Path, path: Path) -> None:
+    from medseg.intake import read_image
+
+    values = read_image(source).array[0]
+    if values.dtype not in (np.uint8, np.uint16):
+        values = np.clip(values - min(0, values.min()), 0, np.iinfo(np.uint16).max).astype(np.uint16)
+    _write_picture(values, path.with_suffix(""))
 
 
 def _write_labels(source: Path, stem: Path, reference: Path | None) -> Path:

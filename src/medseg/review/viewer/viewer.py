@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medseg import __version__
+from medseg.case import Image
 from medseg.errors import MedsegError, ReviewError
+from medseg.files import sha256_of
 from medseg.review.viewer.access import Access
-from medseg.review.viewer.cases import bundle_modality, details, summary
+from medseg.review.viewer.cases import bundle_modality, details, label_names, summary
 from medseg.review.viewer.catalogue import Choice, choices
+from medseg.review.viewer.child import Child
+from medseg.review.viewer.corrections import Corrections, check_values, unpack_voxels
 from medseg.review.viewer.entries import AbsentError, Entries, Entry, key_of
+from medseg.review.viewer.export import Accepted
 from medseg.review.viewer.folder import inside, read_folder, read_manifest
 from medseg.review.viewer.jobs import Job, Jobs
+from medseg.review.viewer.reviews import Reviews, Status
 from medseg.review.viewer.session import Session
 from medseg.review.viewer.settings import MEGABYTE, Settings
 from medseg.review.viewer.shown import Shown
@@ -31,6 +38,8 @@ class Viewer:
         What the user asked for.
     session
         The folder of this run; whoever made it closes it.
+    child
+        The process that runs the networks; for tests.
 
     Raises
     ------
@@ -38,12 +47,15 @@ class Viewer:
         The folder, bundle or datalist that `settings` names cannot be used.
     """
 
-    def __init__(self, settings: Settings, session: Session) -> None:
+    def __init__(self, settings: Settings, session: Session, *, child: Child | None = None) -> None:
         self.settings, self.session = settings, session
         self.access, self.entries, self.shown = Access(settings), Entries(), Shown(session.shown)
         self.choices: tuple[Choice, ...] = choices(settings.bundle)
         self.uploads = Uploads(session=session, entries=self.entries, shown=self.shown, limits=settings.limits)
-        self.jobs = Jobs(done=self._segmented, hide=session.hide)
+        self.corrections = Corrections()
+        self._uploads_reviews = Reviews(session.results)
+        self._folder_reviews = self._uploads_reviews if settings.folder is None else Reviews(settings.folder)
+        self.jobs = Jobs(done=self._segmented, hide=session.hide, child=child)
         if settings.folder is not None:
             for entry in read_folder(settings.folder, truth=settings.truth, datalist=settings.datalist):
                 self.entries.add(entry)
@@ -72,14 +84,77 @@ class Viewer:
 
     def summary(self, entry: Entry) -> dict[str, Any]:
         """A case in the list."""
-        return summary(entry, review=None, corrected=self.correction(entry) is not None)
+        reviews, name = self._review_of(entry)
+        return summary(entry, review=reviews.get(name), corrected=self.correction(entry) is not None)
 
     def details(self, entry: Entry) -> dict[str, Any]:
         """All that the page shows of a case."""
-        corrected = self.correction(entry) is not None
-        grid, modality = self._grid(entry), self._modality(entry)
-        more = details(entry, modality=modality, corrected=corrected, grid=grid, choices=self.choices)
+        newest = self.corrections.newest(entry)
+        more = details(
+            entry,
+            names=self.label_names(entry),
+            modality=self._modality(entry),
+            correction=None if newest is None else newest[1],
+            grid=self._grid(entry),
+        )
         return {**self.summary(entry), **more}
+
+    def label_names(self, entry: Entry) -> dict[int, str]:
+        """Label value to name: of the manifest, else of the chosen bundle, else as many as the mask has."""
+        named = label_names(entry.manifest) or dict(entry.labels)
+        dims = 2 if entry.kind == "picture" else 3
+        if named:
+            return named
+        if entry.prediction is not None:
+            named = _values_in(entry.prediction)
+            self.entries.change(entry.key, labels=named)
+        elif self.settings.bundle is not None and self.choices[0].dims == dims:
+            named = {value: name for value, name in self.choices[0].labels.items() if value != 0}
+        return named
+
+    def review(self, entry: Entry, *, status: Status | None, comment: str, by: str) -> dict[str, Any]:
+        """Write down what someone says of a case."""
+        reviews, name = self._review_of(entry)
+        mask = self.correction(entry) or entry.prediction
+        return reviews.put(name, status=status, comment=comment, by=by, mask=None if mask is None else sha256_of(mask))
+
+    def correct(self, entry: Entry, body: bytes, *, shape: str, by: str, based_on: int | None) -> dict[str, Any]:
+        """Save a correction; errors are those of `medseg.review.viewer.corrections`."""
+        grid = self._native_grid(entry)
+        voxels = unpack_voxels(body, shape=shape, expected=grid.array.shape)
+        names = self.label_names(entry)
+        check_values(voxels, case=entry.name, allowed=names)
+        return self.corrections.save(entry, replace(grid, array=voxels), names=names, by=by, based_on=based_on)
+
+    def accepted(self) -> list[Accepted]:
+        """The accepted cases that have a mask, as they are exported."""
+        found = []
+        for entry in self.entries.all():
+            reviews, name = self._review_of(entry)
+            review, correction = reviews.get(name), self.correction(entry)
+            label = correction or entry.prediction
+            if review is not None and review.get("status") == "accepted" and label is not None:
+                found.append(Accepted(entry, label, correction is not None, review))
+        return found
+
+    def export_labels(self, cases: Sequence[Accepted]) -> dict[int, str]:
+        """The labels of all cases together; the first name wins."""
+        names: dict[int, str] = {}
+        for one in cases:
+            names = {**self.label_names(one.entry), **names}
+        return names
+
+    def portable_image(self, entry: Entry) -> Path:
+        """A case's image as one file that any tool reads, on its own grid; DICOM without what it tells of the patient."""
+        from medseg.intake.files import is_dicom
+
+        if entry.image is None:
+            raise AbsentError(f"case {entry.name} has no image")
+        if entry.image.is_file() and not is_dicom(entry.image):
+            return entry.image
+        if entry.kind == "picture":
+            return self.shown.whole_picture(entry.image)
+        return self.shown.image(entry.image)
 
     def segment(self, entry: Entry, bundle: str) -> Job:
         """Queue the segmentation of a case.
@@ -143,7 +218,8 @@ class Viewer:
 
     def correction(self, entry: Entry) -> Path | None:
         """The newest correction of a case."""
-        return None
+        newest = self.corrections.newest(entry)
+        return None if newest is None else newest[0]
 
     def file(self, entry: Entry, what: str) -> Path:
         """The file for the page of a case's image, prediction, truth or correction.
@@ -159,6 +235,23 @@ class Viewer:
         if source is None:
             raise AbsentError(f"case {entry.name} has no {what}")
         return self.shown.image(source) if what == "image" else self.shown.labels(source, reference=entry.image)
+
+    def _review_of(self, entry: Entry) -> tuple[Reviews, str]:
+        """Where a case's review stands, and under which name: uploads may have one name."""
+        if entry.source == "folder":
+            return self._folder_reviews, entry.name
+        return self._uploads_reviews, entry.key
+
+    def _native_grid(self, entry: Entry) -> Image:
+        """Something on the image's own grid, without channels: the mask where there is one, as it is read faster."""
+        from medseg.intake import read_image, read_label
+
+        if entry.prediction is not None:
+            return read_label(entry.prediction)
+        if entry.image is None:
+            raise AbsentError(f"case {entry.name} has neither image nor mask")
+        image = read_image(entry.image)
+        return replace(image, array=image.array[0])
 
     def _modality(self, entry: Entry) -> str | None:
         known = entry.modality or bundle_modality(entry.manifest, self.choices)
@@ -180,6 +273,13 @@ class Viewer:
             return _grid_of(self.file(entry, what))
         except MedsegError:
             return nothing  # the page asks for the file itself, and is told why not
+
+
+def _values_in(mask: Path) -> dict[int, str]:
+    from medseg.intake import read_label
+
+    values = np.flatnonzero(np.bincount(read_label(mask).array.ravel(order="K")))
+    return {int(value): f"label {value}" for value in values if value}
 
 
 def _grid_of(path: Path) -> dict[str, Any]:

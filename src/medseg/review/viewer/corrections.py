@@ -1,0 +1,182 @@
+"""Masks that someone corrected: each a new file on the image's own grid, with who and when; nothing is overwritten."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg import __version__
+from medseg.case import Image, LabelArray
+from medseg.errors import LabelError, OutputError, ReviewError
+from medseg.files import sha256_of
+from medseg.geometry import spacing_mm, voxel_volume_ml
+from medseg.review.viewer.entries import Entry
+from medseg.review.viewer.reviews import now, write_json
+
+FOLDER = "corrections"
+"""Below the masks, so that a folder of masks stays one mask a case."""
+
+_SHAPE = re.compile(r"[0-9]{1,5}(,[0-9]{1,5}){1,2}")
+
+
+class Corrections:
+    """The corrections of all cases; may be used from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def newest(self, entry: Entry) -> tuple[Path, dict[str, Any]] | None:
+        """File and record of the newest correction of a case."""
+        versions = self._versions(entry)
+        if not versions:
+            return None
+        return entry.home / FOLDER / str(versions[-1]["file"]), versions[-1]
+
+    def save(
+        self, entry: Entry, labels: Image, *, names: Mapping[int, str], by: str, based_on: int | None
+    ) -> dict[str, Any]:
+        """Write a corrected label map as the next version, and its record.
+
+        Parameters
+        ----------
+        entry
+            The case.
+        labels
+            ``(X, Y[, Z])`` on the image's grid.
+        names
+            Label value to name, for the record.
+        by
+            Who corrected it.
+        based_on
+            The version that was painted on: 0 for the prediction; None takes the newest.
+
+        Returns
+        -------
+        dict
+            The record: version, file, by, when, what it was made from, changed voxels, size of each label.
+
+        Raises
+        ------
+        OutputError
+            It cannot be written.
+        """
+        from medseg.outputs import write_mask
+
+        folder = entry.home / FOLDER
+        suffix = ".png" if labels.array.ndim == 2 else ".nii.gz"
+        try:
+            with self._lock:
+                folder.mkdir(exist_ok=True)
+                versions = self._versions(entry)
+                number = int(versions[-1]["version"]) + 1 if versions else 1
+                before = self._before(entry, versions, based_on)
+                path = folder / f"{entry.name}_v{number}{suffix}"
+                if path.exists():
+                    raise OutputError(f"{path.name} is there already", next_step="move it away: it is not overwritten")
+                write_mask(labels, path)
+                record = {
+                    "version": number,
+                    "file": path.name,
+                    "sha256": sha256_of(path),
+                    "by": by,
+                    "when": now(),
+                    "from": None if before is None else {"file": before.name, "sha256": sha256_of(before)},
+                    "changed_voxels": _changed(labels.array, before),
+                    "labels": sizes(labels, names),
+                }
+                content = {"medseg_version": __version__, "case": entry.name, "versions": [*versions, record]}
+                write_json(content, folder / f"{entry.name}.json")
+        except OSError as error:
+            raise OutputError(f"case {entry.name}: its correction cannot be written", got=error.strerror) from error
+        return record
+
+    def _versions(self, entry: Entry) -> list[dict[str, Any]]:
+        path = entry.home / FOLDER / f"{entry.name}.json"
+        try:
+            versions = json.loads(path.read_text(encoding="utf-8"))["versions"]
+            return [one for one in versions if (path.parent / Path(str(one["file"])).name).is_file()]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ReviewError(f"{path} is no record of corrections", next_step="move it away") from error
+
+    def _before(self, entry: Entry, versions: list[dict[str, Any]], based_on: int | None) -> Path | None:
+        wanted = [one for one in versions if based_on is None or one["version"] == based_on]
+        return entry.home / FOLDER / str(wanted[-1]["file"]) if wanted else entry.prediction
+
+
+def unpack_voxels(body: bytes, *, shape: str, expected: tuple[int, ...]) -> LabelArray:
+    """The label map ``(X, Y[, Z])`` of a request.
+
+    Parameters
+    ----------
+    body
+        Its voxels as gzip'd bytes, X running fastest.
+    shape
+        What the request says of its size: "nx,ny,nz", for a picture "nx,ny" or "nx,ny,1".
+    expected
+        The size of the image.
+
+    Raises
+    ------
+    ReviewError
+        Another size, no gzip stream, or another number of voxels.
+    """
+    given = tuple(int(n) for n in shape.split(",")) if _SHAPE.fullmatch(shape) else ()
+    if given not in (expected, (*expected, 1)):
+        raise ReviewError("the correction has another size than the image", got=repr(shape[:50]), expected=expected)
+    count, stream = math.prod(expected), zlib.decompressobj(wbits=31)
+    try:
+        voxels = stream.decompress(body, count + 1)  # no more than that, whatever the body would become
+    except zlib.error as error:
+        raise ReviewError("the voxels are no gzip stream", got=str(error)) from error
+    if len(voxels) != count or not stream.eof:
+        raise ReviewError("the voxels do not fill the image", got=f"{len(voxels)}, or more", expected=count)
+    return np.frombuffer(voxels, dtype=np.uint8).reshape(expected, order="F")
+
+
+def check_values(voxels: LabelArray, *, case: str, allowed: Mapping[int, str]) -> None:
+    """Refuse values that are no labels of the case, where its labels are known.
+
+    Raises
+    ------
+    LabelError
+        There are some.
+    """
+    found = np.flatnonzero(np.bincount(voxels.ravel(order="K"), minlength=256)).tolist()
+    strange = sorted(set(found) - {0, *allowed})
+    if allowed and strange:
+        raise LabelError(f"case {case}: values that are no labels", got=strange[:10], expected=sorted(allowed))
+
+
+def sizes(labels: Image, names: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Voxels of each named label, with volume in ml, or area in cm2 where the spacing is known."""
+    counts = np.bincount(labels.array.ravel(order="K"), minlength=256)
+    found = []
+    for value, name in sorted(names.items()):
+        row: dict[str, Any] = {"value": value, "name": name, "voxels": int(counts[value])}
+        if labels.array.ndim == 3:
+            row["volume_ml"] = round(row["voxels"] * voxel_volume_ml(labels.affine), 4)
+        elif labels.spacing_known:
+            x_mm, y_mm, _ = spacing_mm(labels.affine)
+            row["area_cm2"] = round(row["voxels"] * x_mm * y_mm / 100.0, 4)
+        found.append(row)
+    return found
+
+
+def _changed(labels: LabelArray, before: Path | None) -> int | None:
+    """How many voxels differ from the mask that was painted on; None where it cannot be compared."""
+    if before is None:
+        return int(np.count_nonzero(labels))
+    from medseg.intake import read_label
+
+    old = read_label(before).array
+    return int(np.count_nonzero(old != labels)) if old.shape == labels.shape else None

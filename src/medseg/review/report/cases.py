@@ -1,0 +1,223 @@
+"""Which cases are shown, why, and with which picture: flagged ones first, then the worst, the median, the best."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medseg.review.report.folders import Results
+from medseg.review.report.scores import mean_dice
+from medseg.review.report.svg import fixed, number
+
+MOST_FLAGGED = 12
+"""Flagged cases beyond these are listed without a picture, which the report says."""
+_QUALITY = 82
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture in the page: data URI, size in pixels, `columns` side by side in it, and what it shows in words."""
+
+    uri: str
+    width: int
+    height: int
+    columns: int
+    alt: str
+
+
+@dataclass(frozen=True)
+class CaseCard:
+    """One case as it is shown.
+
+    Attributes
+    ----------
+    id
+        The case's id.
+    anchor
+        Its id in the page; "" for one that is shown elsewhere in it already.
+    why
+        "worst", "median", "best", ...; empty where the flags tell it.
+    flags
+        Sentences.
+    facts
+        Name to value, in words.
+    picture
+        None where the folder holds none.
+    """
+
+    id: str
+    anchor: str
+    why: str
+    flags: Sequence[str] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    picture: Shown | None = None
+    missing: str = ""
+    """Why there is no picture."""
+
+
+@dataclass(frozen=True)
+class CaseChoice:
+    """The cases of one folder: `flagged` with pictures as far as they go, `others` by how good or sure they are."""
+
+    flagged: Sequence[CaseCard]
+    others: Sequence[CaseCard]
+    ranked_by: str
+    flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def flags_of(results: Results) -> dict[str, list[str]]:
+    """Case to the reasons to look at it, of the cases that have any."""
+    found = {}
+    for case in results.done:
+        texts = [str(flag.get("text") or flag.get("rule")) for flag in results.manifests.get(case, {}).get("flags", [])]
+        listed = [row.get("text") or row.get("rule", "") for row in results.flags if row.get("case") == case]
+        if texts or any(listed):
+            found[case] = texts or [one for one in listed if one]
+    return found
+
+
+def were_flags_looked_for(results: Results) -> bool:
+    """Whether the folder tells of flags at all: no flag is something else than nobody having looked."""
+    return bool(results.flags) or any("flags" in one for one in results.manifests.values())
+
+
+def choose(results: Results, *, each: int, prefix: str) -> CaseChoice:
+    """The cases to show.
+
+    Parameters
+    ----------
+    each
+        How many of the worst, the median and the best.
+    prefix
+        What ids in the page begin with.
+    """
+    flags = flags_of(results)
+    values, what = _ranking(results)
+    order = sorted(values, key=lambda case: (values[case], case))
+    first = sorted(flags, key=lambda case: (values.get(case, 0.0), case))
+    makes = _CardMaker(results, values, flags, prefix)
+    flagged = [makes.card(case, "", pictured=i < MOST_FLAGGED) for i, case in enumerate(first)]
+    others = [makes.card(case, why, pictured=case not in first) for case, why in _places(order, each, what)]
+    return CaseChoice(flagged, others, what, flags)
+
+
+def _ranking(results: Results) -> tuple[dict[str, float], str]:
+    """Case to what it is ranked by, and the name of that."""
+    dice = mean_dice(results.scores)
+    if dice:
+        return dice, "mean Dice over the regions"
+    sure = {case: _confidence(one) for case, one in results.manifests.items()}
+    known = {case: value for case, value in sure.items() if value is not None}
+    return (known, "mean confidence of the labels") if known else (dict.fromkeys(results.done, 0.0), "")
+
+
+def _confidence(manifest: Mapping[str, Any]) -> float | None:
+    """Mean over the labels, without the background, of the network's mean confidence."""
+    values = [
+        one["mean_confidence"]
+        for one in manifest.get("confidence", [])
+        if one.get("value") and one.get("mean_confidence") is not None
+    ]
+    return sum(values) / len(values) if values else None
+
+
+def _places(order: Sequence[str], each: int, what: str) -> list[tuple[str, str]]:
+    """(case, why) of the first, the middle and the last of an ascending order, no case twice."""
+    if len(order) == 1:
+        return [(order[0], "only case")]
+    each = min(each, max(1, len(order) // 3))
+    low, middle, high = ("worst", "median", "best") if "Dice" in what else ("least sure", "median", "surest")
+    start = max(0, (len(order) - each) // 2)
+    groups = ((low, order[:each]), (high, order[::-1][:each]), (middle, order[start : start + each]))
+    taken: dict[str, str] = {}
+    for why, cases in groups:
+        for case in cases:
+            taken.setdefault(case, why if what else "")
+    ranks = {low: 0, middle: 1, high: 2, "": 0}
+    return sorted(taken.items(), key=lambda item: (ranks[item[1]], order.index(item[0])))
+
+
+@dataclass(frozen=True)
+class _CardMaker:
+    results: Results
+    values: Mapping[str, float]
+    flags: Mapping[str, Sequence[str]]
+    prefix: str
+
+    def card(self, case: str, why: str, *, pictured: bool) -> CaseCard:
+        anchor = f"{self.prefix}-case-{self.results.done.index(case) + 1}" if case in self.results.done else ""
+        if why and case in self.flags:
+            return CaseCard(case, "", why, facts=[("shown", "above, among the flagged cases")])
+        picture = self._picture(case, pictured)
+        missing = (
+            ""
+            if picture
+            else "The folder holds no picture of this case."
+            if pictured
+            else "One of many flagged cases: no picture here."
+        )
+        return CaseCard(case, anchor, why, self.flags.get(case, ()), self._facts(case), picture, missing)
+
+    def _facts(self, case: str) -> list[tuple[str, str]]:
+        manifest = self.results.manifests.get(case, {})
+        facts = [
+            (f"Dice {row['region']}", fixed(float(row["dice"]), 4))
+            for row in self.results.scores
+            if row["case"] == case and row.get("dice")
+        ]
+        facts += [(f"predicted Dice {name}".strip(), number(float(value))) for name, value in _predicted(manifest)]
+        facts += [(f"predicted {label['name']}", _size(label)) for label in manifest.get("labels", [])]
+        facts += [
+            (name.replace("_", " "), "not measurable" if value is None else number(value))
+            for name, value in manifest.get("measurements", {}).items()
+        ]
+        return facts + [("note", str(note)) for note in manifest.get("notes", [])]
+
+    def _picture(self, case: str, pictured: bool) -> Shown | None:
+        comparison, preview = (self.results.output(case, kind) for kind in ("comparison", "preview"))
+        path = comparison or preview
+        if path is None or not pictured:
+            return None
+        shows = (
+            "image, truth, prediction, and contours: truth yellow, prediction magenta, both white"
+            if comparison
+            else "the image with the prediction as coloured areas and contours"
+        )
+        score = f"; {number(self.values[case])} {self._what}" if case in self.values and self._what else ""
+        return _shown(path, columns=4 if comparison else 1, alt=f"Case {case}: {shows}{score}")
+
+    @property
+    def _what(self) -> str:
+        return _ranking(self.results)[1]
+
+
+def _predicted(manifest: Mapping[str, Any]) -> list[tuple[str, float]]:
+    predicted = manifest.get("predicted_dice")
+    if isinstance(predicted, Mapping):
+        return [(str(name), value) for name, value in predicted.items() if isinstance(value, (int, float))]
+    return [("", predicted)] if isinstance(predicted, (int, float)) else []
+
+
+def _size(label: Mapping[str, Any]) -> str:
+    if "volume_ml" in label:
+        return f"{number(label['volume_ml'])} ml"
+    if "area_cm2" in label:
+        return f"{number(label['area_cm2'])} cm\N{SUPERSCRIPT TWO}"
+    return f"{label['voxels']:,} px"
+
+
+def _shown(path: Path, *, columns: int, alt: str) -> Shown:
+    """A PNG as a smaller WebP in the page."""
+    from PIL import Image as Picture
+
+    with Picture.open(path) as picture:
+        wide = picture.convert("RGB")
+    content = io.BytesIO()
+    wide.save(content, format="WEBP", quality=_QUALITY, method=4)
+    encoded = base64.b64encode(content.getvalue()).decode("ascii")
+    panes = columns if columns > 1 else max(1, round(wide.width / max(1, wide.height) * 0.9))
+    return Shown(f"data:image/webp;base64,{encoded}", wide.width, wide.height, min(panes, 4), alt)

@@ -1,0 +1,87 @@
+"""Predictions without truth: volumes, confidence and flags of each case, as tables and plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medseg.review.report.charts import Figure, boxes
+from medseg.review.report.folders import Results
+from medseg.review.report.table import Cell, Column, Table, figure, whole
+
+_SIZES = (("volume_ml", "Volume (ml)"), ("area_cm2", "Area (cm\N{SUPERSCRIPT TWO})"), ("voxels", "Area (px)"))
+
+
+def label_names(results: Results) -> list[str]:
+    """The labels that any manifest names."""
+    return list(dict.fromkeys(label["name"] for one in results.manifests.values() for label in one.get("labels", [])))
+
+
+def prediction_table(results: Results, flagged: Mapping[str, int], links: Mapping[str, str]) -> Table | None:
+    """Size and confidence of each label, and the measurements, of each case, flagged cases first."""
+    if not results.manifests:
+        return None
+    names, measured = label_names(results), _measurements(results)
+    unit = size_unit(results)
+    columns = [Column("Case"), Column("Flags", "reasons to look at the case", numeric=True)]
+    columns += [Column(f"{name}: {_heading(unit)}", numeric=True) for name in names]
+    columns += [Column(f"{name}: confidence", "mean largest probability of its voxels", numeric=True) for name in names]
+    columns += [Column(name.replace("_", " "), numeric=True) for name in measured]
+    ordered = sorted(results.manifests, key=lambda case: (not flagged.get(case), case))
+    rows = [
+        [
+            Cell(case, case, link=links.get(case, "")),
+            whole(flagged.get(case, 0)),
+            *(figure(_size(results.manifests[case], name, unit)) for name in names),
+            *(figure(_confidence(results.manifests[case], name)) for name in names),
+            *(figure(results.manifests[case].get("measurements", {}).get(name)) for name in measured),
+        ]
+        for case in ordered
+    ]
+    marked = frozenset(i for i, case in enumerate(ordered) if flagged.get(case))
+    return Table("Each case: sizes and confidence of its labels", columns, rows, marked=marked)
+
+
+def prediction_plots(results: Results) -> list[Figure]:
+    """Box plots of sizes and confidences over the cases."""
+    unit = size_unit(results)
+    sizes = _by_label(results, lambda manifest, name: _size(manifest, name, unit))
+    sure = _by_label(results, _confidence)
+    figures = []
+    if sizes:
+        figures.append(boxes(_heading(unit).split(" (", maxsplit=1)[0], sizes, label=_heading(unit)))
+    if sure:
+        figures.append(boxes("Confidence", sure, label="mean confidence of the label's voxels"))
+    return figures
+
+
+def size_unit(results: Results) -> str:
+    """The key of the sizes that all manifests have: ml, else cm2, else voxels."""
+    labels = [label for one in results.manifests.values() for label in one.get("labels", [])]
+    return next((key for key, _ in _SIZES if labels and all(key in label for label in labels)), "voxels")
+
+
+def _by_label(results: Results, value_of: Any) -> dict[str, Sequence[tuple[str, float]]]:
+    found: dict[str, Sequence[tuple[str, float]]] = {}
+    for name in label_names(results):
+        values = [(case, value_of(manifest, name)) for case, manifest in results.manifests.items()]
+        known = [(case, float(value)) for case, value in values if value is not None]
+        if known:
+            found[name] = known
+    return found
+
+
+def _heading(unit: str) -> str:
+    return next(title for key, title in _SIZES if key == unit)
+
+
+def _size(manifest: Mapping[str, Any], name: str, unit: str) -> float | None:
+    return next((label.get(unit) for label in manifest.get("labels", []) if label["name"] == name), None)
+
+
+def _confidence(manifest: Mapping[str, Any], name: str) -> float | None:
+    return next((one["mean_confidence"] for one in manifest.get("confidence", []) if one["name"] == name), None)
+
+
+def _measurements(results: Results) -> list[str]:
+    return list(dict.fromkeys(name for one in results.manifests.values() for name in one.get("measurements", {})))

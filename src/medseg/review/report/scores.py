@@ -1,0 +1,207 @@
+"""The scores of an evaluation as tables and plots; numbers are those of scores.csv and summary.json, never new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medseg.evaluation.metrics import METRICS, in_order
+from medseg.review.report.charts import Figure, bland_altman, boxes, reliability
+from medseg.review.report.folders import Results, Row
+from medseg.review.report.svg import fixed
+from medseg.review.report.table import Cell, Column, Table, figure, text, whole
+
+_BOXED = ("dice", "nsd_1mm", "nsd_1px", "hd95_mm", "hd95_px", "volume_difference_ml")
+_SPREAD = ("n", "mean", "sd", "median", "min", "q1", "q3", "max")
+_DECIMALS = {"1": 4, "mm": 2, "ml": 2, "cm2": 2, "px": 0, "lesions": 0}
+"""Of a score's unit; summary.json and scores.csv have more, by which tables are sorted."""
+_ARROWS = {True: "higher is better", False: "lower is better", None: "neither is better"}
+
+
+def metric_names(rows: Sequence[Row]) -> list[str]:
+    """The scores that a table of cases holds, in the registry's order."""
+    names = {name for row in rows for name, cell in row.items() if name in METRICS and cell != ""}
+    return in_order(names)
+
+
+def regions_of(rows: Sequence[Row]) -> list[str]:
+    """The regions in the order of the table."""
+    return list(dict.fromkeys(row["region"] for row in rows))
+
+
+def mean_dice(rows: Sequence[Row]) -> dict[str, float]:
+    """Case to the mean Dice over its regions."""
+    by_case: dict[str, list[float]] = {}
+    for row in rows:
+        if row.get("dice"):
+            by_case.setdefault(row["case"], []).append(float(row["dice"]))
+    return {case: sum(values) / len(values) for case, values in by_case.items()}
+
+
+def overview(results: Results) -> Table | None:
+    """Mean and interval of each score, by region; None where nothing was scored."""
+    regions: Mapping[str, Any] = results.summary.get("regions", {})
+    if not regions:
+        return None
+    together = results.summary.get("mean_over_regions", {})
+    names = in_order({name for one in regions.values() for name in one if name in METRICS})
+    columns = [Column("Score"), *(Column(region, numeric=True) for region in regions)]
+    columns += [Column("mean over regions", "of each case's mean", numeric=True)] if len(regions) > 1 else []
+    spreads = [*regions.values(), *([together] if len(regions) > 1 else [])]
+    rows = [[_score_name(name), *(_with_interval(name, one.get(name)) for one in spreads)] for name in names]
+    return Table(f"Mean of each score with its 95 % interval ({bootstrap(results)})", columns, rows, sortable=False)
+
+
+def bootstrap(results: Results) -> str:
+    """How the intervals were made, in words."""
+    how = results.summary.get("bootstrap", {})
+    if not how:
+        return "how the intervals were made is not stated"
+    of = f" of {how['patients']} patients" if how.get("by") == "patient" and "patients" in how else ""
+    return (
+        f"bootstrap by {how.get('by', 'case')}{of}, {how.get('resamples', '?')} resamples, seed {how.get('seed', '?')}"
+    )
+
+
+def spreads(results: Results) -> Table | None:
+    """All that summary.json says of each region and score."""
+    regions: Mapping[str, Any] = results.summary.get("regions", {})
+    rows = [
+        [text(region), _score_name(name), *(_spread_cell(name, key, one[name].get(key)) for key in _SPREAD)]
+        for region, one in regions.items()
+        for name in in_order({key for key in one if key in METRICS})
+    ]
+    if not rows:
+        return None
+    columns = [Column("Region"), Column("Score"), *(Column(key, numeric=True) for key in _SPREAD)]
+    return Table("Spread over the cases", columns, rows)
+
+
+def empties(results: Results) -> str:
+    """In words, how many masks were empty: they count in every mean."""
+    parts = []
+    for region, one in results.summary.get("regions", {}).items():
+        empty = one.get("empty", {})
+        told = [f"{count} {_EMPTY[which]}" for which, count in empty.items() if count and which in _EMPTY]
+        if told:
+            parts.append(f"{region}: {', '.join(told)}")
+    if not parts:
+        return "No mask is empty, neither a true nor a predicted one."
+    return f"Empty masks, which count in every mean: {'; '.join(parts)}."
+
+
+_EMPTY = {
+    "truth": "with an empty truth only",
+    "prediction": "with an empty prediction only",
+    "both": "with both empty",
+}
+
+
+def case_table(results: Results, flagged: Mapping[str, int], links: Mapping[str, str]) -> Table | None:
+    """scores.csv as it is, flagged cases first.
+
+    Parameters
+    ----------
+    flagged
+        Case to its number of flags.
+    links
+        Case to the id of its picture in the page.
+    """
+    if not results.scores:
+        return None
+    names = metric_names(results.scores)
+    columns = [Column("Case"), Column("Region"), Column("Flags", "reasons to look at the case", numeric=True)]
+    columns += [Column(METRICS[name].heading, _meaning(name), numeric=True) for name in names]
+    columns += [Column("Empty", "which mask holds no voxel")]
+    ordered = sorted(results.scores, key=lambda row: (not flagged.get(row["case"]), row["case"]))
+    rows = [
+        [
+            Cell(row["case"], row["case"], link=links.get(row["case"], "")),
+            text(row["region"]),
+            whole(flagged.get(row["case"], 0)),
+            *(figure(row.get(name, ""), decimals=decimals_of(name)) for name in names),
+            text(row.get("empty", "")),
+        ]
+        for row in ordered
+    ]
+    marked = frozenset(i for i, row in enumerate(ordered) if flagged.get(row["case"]))
+    return Table("Scores of each case and region", columns, rows, marked=marked)
+
+
+def plots(results: Results) -> list[Figure]:
+    """Box plots, Bland-Altman plots of sizes and measurements, and the reliability curve, as far as there is data."""
+    return [*_box_plots(results.scores), *_agreements(results), *_reliability(results)]
+
+
+def _box_plots(rows: Sequence[Row]) -> list[Figure]:
+    figures = []
+    for name in (name for name in metric_names(rows) if name in _BOXED):
+        groups = {region: _pairs(rows, region, name) for region in regions_of(rows)}
+        filled = {region: many for region, many in groups.items() if many}
+        figures.append(boxes(METRICS[name].title, filled, label=METRICS[name].heading))
+    return figures
+
+
+def _pairs(rows: Sequence[Row], region: str, name: str) -> list[tuple[str, float]]:
+    return [(row["case"], float(row[name])) for row in rows if row["region"] == region and row.get(name)]
+
+
+def _agreements(results: Results) -> list[Figure]:
+    figures = []
+    for unit in ("ml", "cm2", "px"):
+        kind = "Volume" if unit == "ml" else "Area"
+        for region in regions_of(results.scores):
+            found = [
+                (row["case"], float(row[f"truth_{unit}"]), float(row[f"predicted_{unit}"]))
+                for row in results.scores
+                if row["region"] == region and row.get(f"truth_{unit}") and row.get(f"predicted_{unit}")
+            ]
+            if found:
+                figures.append(bland_altman(f"{kind} of {region}", found, unit=unit))
+    for name in dict.fromkeys(row["measurement"] for row in results.measurements):
+        measured = [
+            (row["case"], float(row["truth"]), float(row["predicted"]))
+            for row in results.measurements
+            if row["measurement"] == name and row["truth"] and row["predicted"]
+        ]
+        if measured:
+            figures.append(bland_altman(name.replace("_", " ").capitalize(), measured, unit=""))
+    return figures
+
+
+def _reliability(results: Results) -> list[Figure]:
+    classes: dict[str, list[tuple[float, float, float]]] = {}
+    for row in results.reliability:
+        if row.get("accuracy") and row.get("mean_confidence"):
+            name = row.get("name") or f"label {row.get('label', '')}"
+            values = (float(row["mean_confidence"]), float(row["accuracy"]), float(row["voxels"]))
+            classes.setdefault(name, []).append(values)
+    if not classes:
+        return []
+    return [reliability("Reliability", classes, ece=results.summary.get("calibration", {}).get("ece"))]
+
+
+def _score_name(name: str) -> Cell:
+    return Cell(METRICS[name].heading, name, detail=_ARROWS[METRICS[name].higher_is_better])
+
+
+def _meaning(name: str) -> str:
+    return f"{_ARROWS[METRICS[name].higher_is_better]}; {METRICS[name].source}"
+
+
+def _with_interval(name: str, spread: Mapping[str, Any] | None) -> Cell:
+    if not spread:
+        return figure(None)
+    decimals = max(decimals_of(name), 1)
+    low, high = spread.get("mean_ci95", (None, None))
+    interval = "" if low is None else f"[{fixed(low, decimals)}, {fixed(high, decimals)}]"
+    return figure(spread["mean"], decimals=decimals, detail=interval)
+
+
+def _spread_cell(name: str, key: str, value: float | None) -> Cell:
+    return figure(value, decimals=0 if key == "n" else max(decimals_of(name), 1))
+
+
+def decimals_of(name: str) -> int:
+    """Digits behind the point that a score is shown with."""
+    return _DECIMALS[METRICS[name].unit]

@@ -1,0 +1,251 @@
+"""The sections of a report, from what the folders hold; what is missing is said, never left blank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medseg.review.report import card, facts, scores, training
+from medseg.review.report.blocks import (
+    Block,
+    Cards,
+    Document,
+    Facts,
+    Figures,
+    Heading,
+    Section,
+    Sentences,
+    TableBlock,
+    Text,
+    Tile,
+    Tiles,
+)
+from medseg.review.report.cases import MOST_FLAGGED, CaseChoice, were_flags_looked_for
+from medseg.review.report.datasheet import DataSheet
+from medseg.review.report.folders import Bundle, Results, Run
+from medseg.review.report.predictions import prediction_plots, prediction_table
+from medseg.review.report.svg import fixed, number
+
+MOST_ROWS = 200
+"""Longer tables are folded."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One folder with results, its name in the report, and the cases of it that are shown."""
+
+    name: str
+    results: Results
+    choice: CaseChoice
+
+    @property
+    def flag_counts(self) -> dict[str, int]:
+        """Case to its number of flags."""
+        return {case: len(texts) for case, texts in self.choice.flags.items()}
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Case to the id of its card."""
+        cards = [*self.choice.flagged, *self.choice.others]
+        return {one.id: one.anchor for one in cards if one.anchor}
+
+
+def glance(runs: Sequence[Run], many: Sequence[Told]) -> Section:
+    """The numbers that matter most."""
+    blocks: list[Block] = []
+    for run in runs:
+        best = run.record.get("best_validation_dice")
+        tiles = [
+            Tile("Training", str(run.record.get("status", "unknown")), _epochs(run)),
+            Tile(
+                "Best validation Dice",
+                "\N{EN DASH}" if best is None else number(best),
+                "never validated" if best is None else "",
+            ),
+        ]
+        blocks += [Heading(f"Run {run.folder.resolve().name}"), Tiles(tiles)]
+    for told in many:
+        blocks += [Heading(f"{_kind(told.results)} {told.name}"), Tiles(_result_tiles(told))]
+    return Section("glance", "At a glance", blocks)
+
+
+def look_first(many: Sequence[Told]) -> Section:
+    """Cases that failed or are flagged."""
+    blocks: list[Block] = []
+    for told in many:
+        blocks += [Heading(told.name)] if len(many) > 1 else []
+        failed = facts.failures(told.results)
+        if failed is not None:
+            blocks += [Text(f"{len(failed.rows)} cases failed; they count in no score.", "bad"), TableBlock(failed)]
+        elif told.results.report.get("stopped"):
+            blocks.append(Text(f"The run ended early: {told.results.report['stopped']}.", "bad"))
+        else:
+            blocks.append(Text("No case failed.", "good"))
+        blocks += _flagged(told)
+    return Section("first", "Look at these first", blocks)
+
+
+def scored(many: Sequence[Told]) -> Section:
+    """Tables and plots of the scores."""
+    blocks: list[Block] = []
+    for told in many:
+        blocks += [Heading(told.name)] if len(many) > 1 else []
+        overview = scores.overview(told.results)
+        if overview is None:
+            blocks.append(Text("No case was scored, so there are no scores to show.", "missing"))
+            continue
+        blocks += [TableBlock(overview), Text(scores.empties(told.results)), Figures(scores.plots(told.results))]
+        if not told.results.reliability:
+            blocks.append(Text(f"No reliability curve: {_why_no_reliability(told.results)}.", "missing"))
+        table, spread = scores.case_table(told.results, told.flag_counts, told.links), scores.spreads(told.results)
+        blocks += [
+            TableBlock(one, folded=one is spread or len(one.rows) > MOST_ROWS)
+            for one in (table, spread)
+            if one is not None
+        ]
+    return Section("scores", "Scores", blocks)
+
+
+def predicted(many: Sequence[Told]) -> Section:
+    """Sizes and confidences of predictions without truth."""
+    blocks: list[Block] = [Text("There is no truth for these cases: sizes and confidence are all that can be told.")]
+    for told in many:
+        blocks += [Heading(told.name)] if len(many) > 1 else []
+        table = prediction_table(told.results, told.flag_counts, told.links)
+        if table is None:
+            blocks.append(Text("No case has a manifest, so there are no sizes to show.", "missing"))
+        else:
+            blocks += [Figures(prediction_plots(told.results)), TableBlock(table, folded=len(table.rows) > MOST_ROWS)]
+    return Section("predictions", "Predictions", blocks)
+
+
+def shown(many: Sequence[Told]) -> Section:
+    """The worst, the median and the best cases."""
+    blocks: list[Block] = []
+    for told in many:
+        blocks += [Heading(told.name)] if len(many) > 1 else []
+        if not told.choice.others:
+            blocks.append(Text("No case is done, so there is none to show.", "missing"))
+            continue
+        by = told.choice.ranked_by
+        blocks.append(Text(f"Ordered by {by}." if by else "Nothing is known by which to order them.", "note"))
+        blocks += [Text(_legend(told.results), "note"), Cards(told.choice.others)]
+    title = "Worst, median and best cases" if any("Dice" in told.choice.ranked_by for told in many) else "Cases"
+    return Section("cases", title, blocks)
+
+
+def trained(runs: Sequence[Run]) -> Section:
+    """The curves of the training."""
+    blocks: list[Block] = []
+    for run in runs:
+        blocks += [Heading(run.folder.resolve().name)] if len(runs) > 1 else []
+        if not run.history:
+            blocks.append(
+                Text("No curves: the run has no history.csv (it is from before medseg wrote one).", "missing")
+            )
+            continue
+        figures = training.history_plots(run.history)
+        blocks += [Figures(figures), TableBlock(training.history_table(run.history), folded=True)]
+        if not training.score_columns(run.history, "dice"):
+            blocks.append(Text("The run was never validated: there is no validation curve.", "missing"))
+    return Section("training", "Training", blocks)
+
+
+def what_was_run(runs: Sequence[Run], many: Sequence[Told], known: Sequence[Bundle]) -> Section:
+    """Bundle, data, hashes, versions, seed."""
+    blocks: list[Block] = []
+    for run in runs:
+        blocks += [Heading(f"Training run {run.folder.resolve().name}"), Facts(facts.of_run(run))]
+    for told in many:
+        blocks += [Heading(f"{_kind(told.results)} {told.name}"), Facts(facts.of_results(told.results, known))]
+        table = facts.hashes(told.results)
+        blocks += [TableBlock(table, folded=True)] if table is not None else []
+    return Section("run", "What was run", blocks)
+
+
+def data(sheets: Sequence[DataSheet]) -> Section:
+    """The data sheets."""
+    blocks: list[Block] = []
+    for sheet in sheets:
+        blocks += [Heading(sheet.title), Facts(sheet.facts), *(TableBlock(table) for table in sheet.tables)]
+        blocks += [Text(sentence, "missing") for sentence in sheet.missing]
+        blocks += [Text(sentence, "bad" if sheet.leaks else "good") for sentence in sheet.leakage]
+    return Section("data", "Data sheet", blocks or [Text("No folder of this report tells of data.", "missing")])
+
+
+def model_cards(cards: Sequence[card.ModelCard], missing: Sequence[str]) -> Section:
+    """The model cards, and of which model there is none."""
+    blocks: list[Block] = []
+    for one in cards:
+        blocks.append(Heading(one.name))
+        for title, many in one.groups:
+            blocks += [Heading(title, 4), Facts(many)]
+        blocks += [Heading("Limits", 4), Sentences(one.limits)]
+        blocks += [Heading("References", 4), Sentences(one.references)] if one.references else []
+        blocks += [Document("The bundle's own docs/README.md", one.readme)] if one.readme else []
+    return Section("card", "Model card", [*blocks, *(Text(sentence, "missing") for sentence in missing)])
+
+
+def _flagged(told: Told) -> list[Block]:
+    cards = told.choice.flagged
+    if not were_flags_looked_for(told.results):
+        return [Text("Nobody looked for signs of failure: the manifests hold no flags.", "missing")]
+    if not cards:
+        return [Text("No case is flagged.", "good")]
+    blocks: list[Block] = [Text(f"{len(cards)} of {len(told.results.done)} cases are flagged.", "bad")]
+    if len(cards) > MOST_FLAGGED:
+        blocks.append(Text(f"The first {MOST_FLAGGED} are shown with a picture.", "note"))
+    return [*blocks, Text(_legend(told.results), "note"), Cards(cards)]
+
+
+def _legend(results: Results) -> str:
+    if results.kind == "predictions":
+        return "Coloured areas and contours are the prediction; the names stand below each picture."
+    return (
+        "Contours: yellow is the truth, magenta the prediction, white where both run. Beside them: the image, the "
+        "truth, and the prediction; on a narrow screen, push the picture to the right to see them."
+    )
+
+
+def _result_tiles(told: Told) -> list[Tile]:
+    results = told.results
+    failed = len(results.cases) - len(results.done)
+    tiles = [
+        Tile(
+            "Cases done",
+            str(len(results.done)),
+            f"{failed} failed" if failed else "none failed",
+            "bad" if failed else "",
+        )
+    ]
+    if were_flags_looked_for(results):
+        count = len(told.choice.flags)
+        tiles.append(Tile("Flagged", str(count), "look at these first" if count else "", "bad" if count else ""))
+    else:
+        tiles.append(Tile("Flagged", "\N{EN DASH}", "nobody looked"))
+    for region, one in results.summary.get("regions", {}).items():
+        if "dice" in one:
+            low, high = one["dice"]["mean_ci95"]
+            tiles.append(
+                Tile(
+                    f"Dice {region}",
+                    fixed(one["dice"]["mean"], 4),
+                    f"95 % interval {fixed(low, 4)} to {fixed(high, 4)}",
+                )
+            )
+    ece = results.summary.get("calibration", {}).get("ece")
+    return [*tiles, Tile("Calibration error", number(ece), "ECE, 0 is best")] if ece is not None else tiles
+
+
+def _epochs(run: Run) -> str:
+    return f"{run.record.get('epoch', '?')} of {run.record.get('epochs', '?')} epochs"
+
+
+def _kind(results: Results) -> str:
+    return {"evaluation": "Evaluation", "scores": "Scores", "predictions": "Predictions"}[results.kind]
+
+
+def _why_no_reliability(results: Results) -> str:
+    if results.kind == "scores":
+        return "masks alone say nothing of confidence"
+    return "the evaluation was run with reliability: false, or its counts are not in this folder"

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medseg.datasets.datalist import copy_datalist, load_datalist, read_datalist
+from medseg.datasets.folds import write_folds
 from medseg.datasets.inputs import list_inputs
 from medseg.datasets.leakage import find_leakage
 from medseg.datasets.preparation import prepare
@@ -28,6 +29,7 @@ __all__ = [
     "prepare",
     "read_datalist",
     "split_by_patient",
+    "write_folds",
 ]
 
 _LATE = {"CaseDataset": "medseg.datasets.cases", "EpochSampler": "medseg.datasets.sampler"}

@@ -1,0 +1,83 @@
+"""Cross-validation: the data list of each fold, patients never apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.datasets.datalist import SECTIONS, copy_datalist, read_datalist, write_json
+from medseg.errors import DataError
+
+
+def fold_of_patients(patients: Sequence[str], *, folds: int, seed: int) -> dict[str, int]:
+    """The fold of each patient, from 0 up; folds differ by one patient at most.
+
+    Raises
+    ------
+    DataError
+        Fewer than two folds, or fewer patients than folds.
+    """
+    unique = sorted(set(patients))
+    if folds < 2 or len(unique) < folds:
+        raise DataError("cross-validation", got=f"{folds} folds, {len(unique)} patients", expected="2 or more of both")
+    order = np.random.default_rng(seed).permutation(len(unique))
+    return {unique[i]: place % folds for place, i in enumerate(order)}
+
+
+def write_folds(
+    path: str | os.PathLike[str],
+    output_dir: Path,
+    *,
+    folds: int,
+    seed: int,
+    validation_fraction: float = 0.1,
+    with_test: bool = False,
+) -> list[Path]:
+    """Write fold_0.json, fold_1.json, ... in `output_dir`: each fold in turn is the test part.
+
+    Parameters
+    ----------
+    path
+        The data list whose training and validation cases are dealt out.
+    folds
+        How many.
+    seed
+        Of the draws.
+    validation_fraction
+        Share of the other folds' patients that choose the epoch to keep: never the fold that is scored.
+    with_test
+        Deal out the test part too, as one does to compare with figures over a whole data set. The test part is then
+        no longer one that nothing has learned from.
+
+    Raises
+    ------
+    DataError
+        As `read_datalist` and `fold_of_patients`; or no patient would be left for a part.
+    """
+    whole = copy_datalist(path, output_dir / "all.json")
+    content = read_datalist(whole)
+    items = [item for section in SECTIONS if section != "test" or with_test for item in content[section]]
+    of_patient = fold_of_patients([item["patient"] for item in items], folds=folds, seed=seed)
+    written = []
+    for fold in range(folds):
+        others = sorted(patient for patient, own in of_patient.items() if own != fold)
+        chosen = _validation(others, validation_fraction, [seed, fold])
+        parts: dict[str, list[Any]] = {section: [] for section in SECTIONS}
+        for item in items:
+            own = of_patient[item["patient"]] == fold
+            parts["test" if own else "validation" if item["patient"] in chosen else "training"].append(item)
+        counts = {f"num{section.capitalize()}": len(parts[section]) for section in SECTIONS}
+        fold_content = {**content, **parts, **counts, "fold": fold, "folds": folds, "fold_seed": seed}
+        written.append(write_json(fold_content, output_dir / f"fold_{fold}.json"))
+    return written
+
+
+def _validation(patients: Sequence[str], fraction: float, seed: Sequence[int]) -> set[str]:
+    count = max(1, round(len(patients) * fraction))
+    if count >= len(patients):
+        raise DataError("no patient would be left for training", got=f"{len(patients)} patients beside the fold")
+    return set(np.random.default_rng(seed).permutation(patients)[:count].tolist())

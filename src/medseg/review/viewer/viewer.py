@@ -145,7 +145,7 @@ class Viewer:
         return names
 
     def portable_image(self, entry: Entry) -> Path:
-        """A case's image as one file that any tool reads, on its own grid; DICOM without what it tells of the patient."""
+        """A case's image as one file that any tool reads, on its own grid; DICOM without its header."""
         from medseg.intake.files import is_dicom
 
         if entry.image is None:

@@ -10,8 +10,9 @@ import torch
 from ignite.engine import Engine
 
 from medseg.case import Image
-from medseg.evaluation import score_case
-from medseg.training import OverlapMetric
+from medseg.errors import BundleError
+from medseg.evaluation import ScorePlan, score_case
+from medseg.training import OverlapMetric, SurfaceMetric
 
 LABELS = {"0": "background", "1": "left", "2": "right"}
 
@@ -82,3 +83,44 @@ def test_a_second_validation_starts_anew() -> None:
         metric.reset()
         metric.update((logits(case[0]), torch.tensor(case[1])[None, None].to(torch.uint8)))
         assert metric.compute() == mean
+
+
+def surface_scores(*cases: tuple[list[list[int]], list[list[int]]]) -> dict[str, float]:
+    """The surface metrics of an engine that has seen these (prediction, truth) label maps, of pixels of 2 x 1 mm."""
+    engine = Engine(lambda _, pair: {"pred": logits(pair[0]), "label": torch.tensor(pair[1])[None, None]})
+    metric = SurfaceMetric(labels=LABELS, spacing_mm=[2.0, 1.0], tolerances_mm=[1.0, 2.0])
+    metric.attach(engine, "val_mean_nsd")
+    return dict(engine.run(cases).metrics)
+
+
+def test_surfaces_are_those_of_evaluation() -> None:
+    case = ([[1, 0], [1, 2], [0, 2]], [[1, 1], [0, 2], [0, 2]])
+    found = surface_scores(case)
+    affine = np.diag([2.0, 1.0, 1.0, 1.0])
+    prediction, truth = (Image(np.array(labels), affine, Path("mask")) for labels in case)
+    plan = ScorePlan(tolerances_mm=[1.0, 2.0])
+    regions = {"left": [1], "right": [2]}
+    table = {row.region: row.scores for row in score_case("c", prediction, truth, regions, spatial_dims=2, plan=plan)}
+    for label, scores in table.items():
+        for name in ("hd95_mm", "nsd_1mm", "nsd_2mm"):
+            assert found[f"val_{name}/{label}"] == pytest.approx(scores[name])
+    assert found["val_mean_nsd"] == pytest.approx((table["left"]["nsd_1mm"] + table["right"]["nsd_1mm"]) / 2)
+
+
+def test_a_missed_label_never_looks_like_a_perfect_one() -> None:
+    # MONAI's HD95 of these two cases is 0.0: it leaves out the case in which nothing was found
+    found = surface_scores(CASES["nothing found"][0], CASES["all right"][0])
+    diagonal = (4.0**2 + 2.0**2) ** 0.5
+    assert found["val_hd95_mm/left"] == pytest.approx((diagonal + 0.0) / 2)
+    assert (found["val_nsd_1mm/left"], found["val_mean_nsd"]) == (0.5, 0.5)
+
+
+def test_nothing_there_and_nothing_found_is_perfect() -> None:
+    found = surface_scores(CASES["nothing there, nothing found"][0])
+    assert (found["val_hd95_mm/right"], found["val_mean_nsd"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("tolerances", [[], [0.0], [float("nan")]], ids=["none", "zero", "nan"])
+def test_a_surface_metric_needs_tolerances(tolerances: list[float]) -> None:
+    with pytest.raises(BundleError, match="tolerances_mm"):
+        SurfaceMetric(labels=LABELS, spacing_mm=[1.0, 1.0], tolerances_mm=tolerances)

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from medseg.review.report.page import write_report
+from medseg.review.report.training import save_plots
 
-__all__ = ["write_report"]
+__all__ = ["save_plots", "write_report"]

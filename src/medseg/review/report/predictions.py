@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from medseg.review.report.charts import Figure, boxes
 from medseg.review.report.folders import Results
-from medseg.review.report.table import Cell, Column, Table, figure, whole
+from medseg.review.report.svg import number
+from medseg.review.report.table import Cell, Column, Table, figure, flag_count
 
 _SIZES = (("volume_ml", "Volume (ml)"), ("area_cm2", "Area (cm\N{SUPERSCRIPT TWO})"), ("voxels", "Area (px)"))
 
@@ -17,7 +19,7 @@ def label_names(results: Results) -> list[str]:
     return list(dict.fromkeys(label["name"] for one in results.manifests.values() for label in one.get("labels", [])))
 
 
-def prediction_table(results: Results, flagged: Mapping[str, int], links: Mapping[str, str]) -> Table | None:
+def prediction_table(results: Results, flagged: Mapping[str, int] | None, links: Mapping[str, str]) -> Table | None:
     """Size and confidence of each label, and the measurements, of each case, flagged cases first."""
     if not results.manifests:
         return None
@@ -27,18 +29,18 @@ def prediction_table(results: Results, flagged: Mapping[str, int], links: Mappin
     columns += [Column(f"{name}: {_heading(unit)}", numeric=True) for name in names]
     columns += [Column(f"{name}: confidence", "mean largest probability of its voxels", numeric=True) for name in names]
     columns += [Column(name.replace("_", " "), numeric=True) for name in measured]
-    ordered = sorted(results.manifests, key=lambda case: (not flagged.get(case), case))
+    ordered = sorted(results.manifests, key=lambda case: (not (flagged or {}).get(case), case))
     rows = [
         [
             Cell(case, case, link=links.get(case, "")),
-            whole(flagged.get(case, 0)),
+            flag_count(flagged, case),
             *(figure(_size(results.manifests[case], name, unit)) for name in names),
             *(figure(_confidence(results.manifests[case], name)) for name in names),
             *(figure(results.manifests[case].get("measurements", {}).get(name)) for name in measured),
         ]
         for case in ordered
     ]
-    marked = frozenset(i for i, case in enumerate(ordered) if flagged.get(case))
+    marked = frozenset(i for i, case in enumerate(ordered) if (flagged or {}).get(case))
     return Table("Each case: sizes and confidence of its labels", columns, rows, marked=marked)
 
 
@@ -53,6 +55,17 @@ def prediction_plots(results: Results) -> list[Figure]:
     if sure:
         figures.append(boxes("Confidence", sure, label="mean confidence of the label's voxels"))
     return figures
+
+
+def medians(results: Results) -> list[tuple[str, str, str]]:
+    """Label, its median size in words, and over how many cases."""
+    unit = size_unit(results)
+    sizes = _by_label(results, lambda manifest, name: _size(manifest, name, unit))
+    words = {"volume_ml": "ml", "area_cm2": "cm\N{SUPERSCRIPT TWO}", "voxels": "px"}[unit]
+    return [
+        (name, f"{number(median(value for _, value in many))} {words}", f"median of {len(many)}")
+        for name, many in sizes.items()
+    ]
 
 
 def size_unit(results: Results) -> str:

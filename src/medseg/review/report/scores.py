@@ -9,7 +9,7 @@ from medseg.evaluation.metrics import METRICS, in_order
 from medseg.review.report.charts import Figure, bland_altman, boxes, reliability
 from medseg.review.report.folders import Results, Row
 from medseg.review.report.svg import fixed
-from medseg.review.report.table import Cell, Column, Table, figure, text, whole
+from medseg.review.report.table import Cell, Column, Table, figure, flag_count, text
 
 _BOXED = ("dice", "nsd_1mm", "nsd_1px", "hd95_mm", "hd95_px", "volume_difference_ml")
 _SPREAD = ("n", "mean", "sd", "median", "min", "q1", "q3", "max")
@@ -97,13 +97,13 @@ _EMPTY = {
 }
 
 
-def case_table(results: Results, flagged: Mapping[str, int], links: Mapping[str, str]) -> Table | None:
+def case_table(results: Results, flagged: Mapping[str, int] | None, links: Mapping[str, str]) -> Table | None:
     """scores.csv as it is, flagged cases first.
 
     Parameters
     ----------
     flagged
-        Case to its number of flags.
+        Case to its number of flags; None where nobody looked for any.
     links
         Case to the id of its picture in the page.
     """
@@ -113,18 +113,18 @@ def case_table(results: Results, flagged: Mapping[str, int], links: Mapping[str,
     columns = [Column("Case"), Column("Region"), Column("Flags", "reasons to look at the case", numeric=True)]
     columns += [Column(METRICS[name].heading, _meaning(name), numeric=True) for name in names]
     columns += [Column("Empty", "which mask holds no voxel")]
-    ordered = sorted(results.scores, key=lambda row: (not flagged.get(row["case"]), row["case"]))
+    ordered = sorted(results.scores, key=lambda row: (not (flagged or {}).get(row["case"]), row["case"]))
     rows = [
         [
             Cell(row["case"], row["case"], link=links.get(row["case"], "")),
             text(row["region"]),
-            whole(flagged.get(row["case"], 0)),
+            flag_count(flagged, row["case"]),
             *(figure(row.get(name, ""), decimals=decimals_of(name)) for name in names),
             text(row.get("empty", "")),
         ]
         for row in ordered
     ]
-    marked = frozenset(i for i, row in enumerate(ordered) if flagged.get(row["case"]))
+    marked = frozenset(i for i, row in enumerate(ordered) if (flagged or {}).get(row["case"]))
     return Table("Scores of each case and region", columns, rows, marked=marked)
 
 

@@ -23,7 +23,7 @@ from medseg.review.report.blocks import (
 from medseg.review.report.cases import MOST_FLAGGED, CaseChoice, were_flags_looked_for
 from medseg.review.report.datasheet import DataSheet
 from medseg.review.report.folders import Bundle, Results, Run
-from medseg.review.report.predictions import prediction_plots, prediction_table
+from medseg.review.report.predictions import medians, prediction_plots, prediction_table
 from medseg.review.report.svg import fixed, number
 
 MOST_ROWS = 200
@@ -39,8 +39,10 @@ class Told:
     choice: CaseChoice
 
     @property
-    def flag_counts(self) -> dict[str, int]:
-        """Case to its number of flags."""
+    def flag_counts(self) -> dict[str, int] | None:
+        """Case to its number of flags; None where nobody looked for any."""
+        if not were_flags_looked_for(self.results):
+            return None
         return {case: len(texts) for case, texts in self.choice.flags.items()}
 
     @property
@@ -233,6 +235,7 @@ def _result_tiles(told: Told) -> list[Tile]:
                     f"95 % interval {fixed(low, 4)} to {fixed(high, 4)}",
                 )
             )
+    tiles += [Tile(*one) for one in medians(results)] if results.kind == "predictions" else []
     ece = results.summary.get("calibration", {}).get("ece")
     return [*tiles, Tile("Calibration error", number(ece), "ECE, 0 is best")] if ece is not None else tiles
 

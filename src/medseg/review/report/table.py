@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from medseg.review.report.svg import fixed, number
@@ -76,3 +76,8 @@ def figure(value: float | str | None, *, decimals: int | None = None, detail: st
 def whole(value: int) -> Cell:
     """A cell with a count."""
     return Cell(f"{value:,}", str(value))
+
+
+def flag_count(flagged: Mapping[str, int] | None, case: str) -> Cell:
+    """How many flags a case has; a dash where nobody looked for any."""
+    return figure(None) if flagged is None else whole(flagged.get(case, 0))

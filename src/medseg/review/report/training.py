@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from medseg.errors import DataError, OutputError
+from medseg.pictures import save_training_plots
 from medseg.review.report.charts import Figure, curves
-from medseg.review.report.folders import Row
+from medseg.review.report.folders import Row, read_source
 from medseg.review.report.table import Column, Table, figure
 
 
@@ -19,6 +22,37 @@ def history_plots(history: Sequence[Row]) -> list[Figure]:
         figures.append(_plot(title, series, title.split(" (")[0], first=int(all("/" in name for name in names))))
     figures.append(_plot("Learning rate", {"learning rate": rate}, "learning rate", log=_spans(rate)))
     return [one for one in figures if one is not None]
+
+
+def save_plots(folders: Sequence[Path]) -> list[Path]:
+    """Draw training.png and training.svg again in those of the folders that are training runs; their paths.
+
+    Raises
+    ------
+    DataError
+        None of the folders has a history.csv.
+    OutputError
+        matplotlib is not installed, or a folder cannot be written.
+    """
+    histories = {run.folder: run.history for run in read_source(folders).runs if run.history}
+    if not histories:
+        raise DataError(
+            "no plots to save", got="no history.csv", expected="the folder of a training run among the folders"
+        )
+    try:
+        return [path for folder, history in histories.items() for path in _saved(folder, history)]
+    except ModuleNotFoundError as error:
+        raise OutputError(
+            "plots need a package that is not installed",
+            got=f"no module {error.name}",
+            next_step="install it: pip install 'medseg[report]'",
+        ) from error
+    except OSError as error:
+        raise OutputError("the plots cannot be written", got=error.strerror) from error
+
+
+def _saved(folder: Path, history: Sequence[Row]) -> list[Path]:
+    return save_training_plots([{name: float(cell) for name, cell in row.items() if cell} for row in history], folder)
 
 
 def history_table(history: Sequence[Row]) -> Table:

@@ -47,9 +47,12 @@ const change = (method, body) => ({
 export const state = () => json("/api/state");
 export const cases = () => json("/api/cases");
 export const caseOf = (id, signal) => json(`/api/cases/${part(id)}`, { signal });
+export const imageUrl = (id, kind) => `/api/cases/${part(id)}/image.${kind === "picture" ? "png" : "nii"}`;
 export const review = (id, verdict) => request(`/api/cases/${part(id)}/review`, change("PUT", verdict));
 export const jobs = () => json("/api/jobs");
 export const startJob = (job) => json("/api/jobs", change("POST", job));
+export const removeCase = (id) => request(`/api/cases/${part(id)}`, change("DELETE"));
+export const logout = () => request("/logout", change("POST"));
 export const cancelJob = (job) => request(`/api/jobs/${part(job)}`, change("DELETE"));
 
 /** The bytes at an address; `progress(done, total)` is told while they come. */
@@ -73,14 +76,17 @@ async function gzip(array) {
   return new Response(stream).arrayBuffer();
 }
 
-/** Saves a label map (Uint8Array, X fastest, the image's own storage order) as a new label of the case. */
-export async function saveCorrection(id, voxels, shape, by) {
-  const response = await request(`/api/cases/${part(id)}/correction`, {
+/**
+ * Saves a label map (Uint8Array, X fastest, the image's own storage order) as a new label of the case.
+ * `from` is the version of the correction that was painted on, 0 for none. Resolves to the server's record of it.
+ */
+export async function saveCorrection(id, voxels, { shape, by, from }) {
+  const response = await request(`/api/cases/${part(id)}/correction?from=${from}`, {
     method: "PUT",
     headers: { ...CHANGE, "Content-Type": "application/octet-stream", "X-Shape": shape.join(","), "X-By": part(by) },
     body: await gzip(voxels),
   });
-  return response.json().catch(() => ({}));
+  return response.json();
 }
 
 /** Sends files; XMLHttpRequest, as fetch does not tell how much has been sent. Resolves to {upload, kind, name}. */

@@ -75,7 +75,10 @@ export function drawList() {
   $("cases-count").textContent = shown.length === state.cases.length ? `${shown.length}` : `${shown.length} of ${state.cases.length}`;
   say($("cases-empty"), shown.length ? "" : why());
   const accepted = state.cases.filter(FILTERS.accepted).length;
+  const uploads = state.cases.some((entry) => entry.source === "upload" && FILTERS.accepted(entry));
+  $("export").href = uploads ? "/api/export.zip" : "/api/export";
   $("export").textContent = `Export accepted cases (${accepted})`;
+  $("export").title = uploads ? "A zip of images, labels and the datalist" : "A datalist (JSON) to train on";
   $("export").classList.toggle("off", accepted === 0);
   $("export").setAttribute("aria-disabled", String(accepted === 0));
 }

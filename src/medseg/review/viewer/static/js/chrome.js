@@ -28,5 +28,6 @@ export function initTabs() {
     buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.tab === state.tab)));
   });
   on(["selected"], () => set({ tab: "stage" }));
+  on(["tool"], () => set({ tab: "stage" }));
   set({ tab: "stage" });
 }

@@ -3,25 +3,26 @@
 import * as api from "./api.js";
 import { reloadCases } from "./cases.js";
 import { $, el, show } from "./dom.js";
-import { openCase, refreshCase } from "./open.js";
+import { openCase } from "./open.js";
 import { set, state } from "./state.js";
 
-const OPEN_WHEN_DONE = "medseg-follow"; // the job whose result this window waits for
-const STATES = { waiting: "waiting", running: "running", done: "done", failed: "failed", cancelled: "cancelled" };
+const OPEN_WHEN_DONE = "medseg-follow"; // the case whose mask this window waits for
+const STAGES = { start: "starting", load: "loading the network", read: "reading", network: "segmenting", write: "writing" };
 const active = (job) => job.state === "waiting" || job.state === "running";
 let known = new Map();
 let timer = 0;
 
-/** Opens the job's case once it is done, also after a reload. */
-export function follow(job) {
-  sessionStorage.setItem(OPEN_WHEN_DONE, job);
+/** Opens this case once its job is done, also after a reload. */
+export function follow(id) {
+  sessionStorage.setItem(OPEN_WHEN_DONE, id);
 }
 
 function item(job) {
-  const { name, bundle, done, total, stage, error } = job;
+  const { name, bundle, done, total, stage, error, ahead } = job;
   const bar = el("progress", { "aria-label": `Progress of ${name}` });
   if (typeof total === "number" && total > 0) Object.assign(bar, { max: total, value: done ?? 0 });
-  const words = [bundle, STATES[job.state], job.state === "running" ? stage : ""].filter(Boolean).join(" · ");
+  const queue = job.state === "waiting" && ahead ? `${ahead} before it` : "";
+  const words = [bundle, job.state === "running" ? STAGES[stage] ?? "running" : job.state, queue].filter(Boolean).join(" · ");
   return el("li", { className: `job ${job.state}`, "data-job": String(job.job), "data-state": job.state },
     el("p", { className: "row" }, el("b", { className: "grow clip", title: name }, name), ...buttons(job)),
     el("small", {}, words),
@@ -62,12 +63,12 @@ async function settle(jobs) {
   known = new Map(jobs.map((job) => [job.job, job.state]));
   if (!ended.length) return;
   await reloadCases();
-  const wanted = ended.find((job) => String(job.job) === sessionStorage.getItem(OPEN_WHEN_DONE));
-  if (wanted?.case) {
+  const wanted = ended.find((job) => job.case === sessionStorage.getItem(OPEN_WHEN_DONE));
+  if (wanted) {
     sessionStorage.removeItem(OPEN_WHEN_DONE);
     if (!state.unsaved) await openCase(wanted.case);
     set({ tab: "stage" });
-  } else if (ended.some((job) => job.case === state.current?.id)) await refreshCase();
+  } else if (ended.some((job) => job.case === state.current?.id) && !state.unsaved) await openCase(state.current.id);
 }
 
 async function poll() {

@@ -9,7 +9,7 @@ import { set, state } from "./state.js";
 import { cycleView, fit, scroll, zoom } from "./view.js";
 
 const tool = (name) => () => set({ tool: name });
-let opacityBefore = 45;
+let opacityBefore = 35;
 
 function maskOnOff() {
   if (state.opacity > 0) {
@@ -53,10 +53,10 @@ const KEYS = {
   w: [tool("window"), "brightness and contrast", "Tools"],
   g: [tool("pan"), "move the picture", "Tools"],
   Escape: [escape, "back to the crosshair", "Tools"],
-  "?": [() => $("help").showModal(), "this help", "View"],
+  "?": [openHelp, "this help", "View"],
 };
 const WITH_CTRL = {
-  z: [undo, "undo"], Z: [redo, "redo (Ctrl+Shift+Z, Ctrl+Y)"], y: [redo, ""], s: [save, "save the correction"],
+  z: [undo, "undo"], Z: [redo, "redo (also Ctrl+Y)"], y: [redo, ""], s: [save, "save the correction"],
 };
 const MOUSE = [
   ["drag", "what the tool does"], ["wheel", "slices; on an X-ray zoom"], ["Ctrl + wheel", "zoom"],
@@ -68,6 +68,11 @@ const pickNth = (at) => pickWindow(state.study?.presets[at]?.name);
 function nextLabel() {
   const values = (state.study?.labels ?? []).map(({ value }) => value);
   if (values.length) set({ paintLabel: values[(values.indexOf(state.paintLabel) + 1) % values.length] });
+}
+
+function openHelp() {
+  $("help").showModal();
+  $("help").scrollTop = 0;
 }
 
 const typing = (node) => node?.matches?.("input:not([type=checkbox], [type=range]), textarea, select") ?? false;
@@ -100,5 +105,5 @@ export function initKeys() {
   $("help-rows").replaceChildren(helpGroup("Cases", rows("Cases")), helpGroup("View", rows("View")),
     helpGroup("Mask", rows("Mask")), helpGroup("Tools", [...rows("Tools"), ...ctrl]), helpGroup("Mouse", MOUSE));
   document.addEventListener("keydown", press);
-  $("help-open").onclick = () => $("help").showModal();
+  $("help-open").onclick = openHelp;
 }

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { initCases, step } from "./cases.js";
-import { $, say } from "./dom.js";
+import { $, say, show } from "./dom.js";
 import { pollSoon } from "./jobs.js";
 import { initKeys } from "./keys.js";
 import { initOpen, openCase, refreshCase, wantedCase } from "./open.js";
@@ -43,12 +43,17 @@ async function start() {
     return;
   }
   $("folder").textContent = state.server.folder ?? "";
+  show($("logout"), Boolean(state.server.login));
+  $("logout").onclick = () => api.logout().finally(() => location.reload());
   initUpload();
   pollSoon();
   const wanted = wantedCase();
   if (state.cases.some(({ id }) => id === wanted)) await openCase(wanted);
   else if (state.cases.length) step(0);
-  else document.body.dataset.ready = "";
+  else {
+    document.body.dataset.ready = "";
+    set({ tab: "cases" });
+  }
 }
 
 start();

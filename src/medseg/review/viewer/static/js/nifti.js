@@ -60,13 +60,14 @@ function quaternion(view, spacing) {
   return rotation.map((row, i) => [...row.map((value, k) => value * scale[k]), float(268 + 4 * i)]);
 }
 
-/** A NIfTI-1 file of the given voxels, for NiiVue. */
-export function writeNifti({ shape, affine, data }) {
+/** A NIfTI-1 file of the given voxels, for NiiVue; intent 1002 says that they are labels. */
+export function writeNifti({ shape, affine, data, intent = 0 }) {
   const code = Number(Object.keys(TYPES).find((key) => data instanceof TYPES[key]));
   const buffer = new ArrayBuffer(352 + data.byteLength);
   const view = new DataView(buffer);
   view.setInt32(0, HEADER_BYTES, true);
   [3, ...shape, 1, 1, 1, 1].forEach((size, i) => view.setInt16(40 + 2 * i, size, true));
+  view.setInt16(68, intent, true);
   view.setInt16(70, code, true);
   view.setInt16(72, 8 * data.BYTES_PER_ELEMENT, true);
   const length = (axis) => Math.hypot(affine[0][axis], affine[1][axis], affine[2][axis]);

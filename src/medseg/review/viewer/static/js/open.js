@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { $, say, show } from "./dom.js";
 import { on, set, state } from "./state.js";
-import { layersOf, loadStudy } from "./study.js";
+import { askImage, layersOf, loadStudy } from "./study.js";
 import { mayLeave } from "./paint.js";
 import { drawNow } from "./view.js";
 import { presetsOf } from "./windows.js";
@@ -29,7 +29,10 @@ function firstLayer(study) {
 /** Shows a loaded study and tells so on the page: `document.body.dataset.ready` is the case's id once it is drawn. */
 function present(detail, study) {
   const { presets, start } = presetsOf(detail, study);
-  Object.assign(study, { serial: ++serial, presets, distances: [], showWidths: false, modality: detail.modality });
+  Object.assign(study, {
+    serial: ++serial, presets, distances: [], showWidths: false, modality: detail.modality,
+    version: detail.correction?.version ?? 0,
+  });
   const middle = study.shape.map((size) => Math.floor(size / 2));
   const layer = firstLayer(study);
   set({
@@ -42,26 +45,25 @@ function present(detail, study) {
   });
 }
 
-/** The middle of what the mask holds (the middle of the image without one), so that the first view shows it. */
+/** Along each axis where the mask is largest (the middle of the image without one), so that the first view shows it. */
 function busiest(study, layer, middle) {
   const mask = study.masks[layer];
   if (!mask || study.kind === "picture") return middle;
   const [nx, ny, nz] = study.shape;
-  const sum = [0, 0, 0];
-  let count = 0;
+  const counts = study.shape.map((size) => new Uint32Array(size));
   for (let z = 0; z < nz; z++) {
     for (let y = 0; y < ny; y += 2) {
       const row = (z * ny + y) * nx;
       for (let x = 0; x < nx; x += 2) {
         if (!mask[row + x]) continue;
-        sum[0] += x;
-        sum[1] += y;
-        sum[2] += z;
-        count++;
+        counts[0][x]++;
+        counts[1][y]++;
+        counts[2][z]++;
       }
     }
   }
-  return count ? sum.map((total) => Math.round(total / count)) : middle;
+  const largest = counts.map((along) => along.reduce((best, count, at) => (count > along[best] ? at : best), 0));
+  return counts[2][largest[2]] ? largest : middle;
 }
 
 /** Opens the case with this id; false where the reader chose to stay, or it could not be opened. */
@@ -70,14 +72,17 @@ export async function openCase(id) {
   loading?.abort();
   const mine = (loading = new AbortController());
   delete document.body.dataset.ready;
+  delete document.body.dataset.solid;
   say($("stage-error"), "");
   show($("welcome"), false);
   waiting("Loading");
   set({ selected: id });
   history.replaceState(null, "", `#case=${encodeURIComponent(id)}`);
   try {
+    const entry = state.cases.find((one) => one.id === id);
+    const image = entry?.has_image === false ? null : askImage(entry ?? { id, kind: "volume" }, mine.signal, waiting);
     const detail = await api.caseOf(id, mine.signal);
-    const study = await loadStudy(detail, mine.signal, waiting);
+    const study = await loadStudy(detail, image, mine.signal);
     if (mine.signal.aborted) return false;
     waiting("");
     present(detail, study);

@@ -120,15 +120,18 @@ export async function save() {
   }
   $("save").disabled = true;
   say($("save-note"), "Saving...");
+  const shape = study.kind === "picture" ? study.shape.slice(0, 2) : study.shape;
+  let record;
   try {
-    await api.saveCorrection(current.id, study.masks.correction, study.shape, by);
+    record = await api.saveCorrection(current.id, study.masks.correction, { shape, by, from: study.version });
   } catch (error) {
     say($("save-note"), error.message);
     $("save").disabled = false;
     return false;
   }
   savedAt = done.length;
-  say($("save-note"), `Saved as a new label by ${by}.`);
+  study.version = record.version;
+  say($("save-note"), [`Saved as version ${record.version} by ${record.by}.`, record.note].filter(Boolean).join(" "));
   set({ unsaved: false, saved: current.id });
   return true;
 }
@@ -146,8 +149,8 @@ export async function mayLeave() {
 function reset() {
   [done, undone, stroke, savedAt] = [[], [], null, 0];
   $("undo").disabled = $("redo").disabled = $("save").disabled = true;
-  const by = state.current?.correction_by ?? state.current?.correction;
-  say($("save-note"), by?.by ? `Corrected by ${by.by}${by.when ? `, ${by.when.slice(0, 16).replace("T", " ")}` : ""}.` : "");
+  const made = state.current?.correction;
+  say($("save-note"), made ? `Correction ${made.version} by ${made.by || "unknown"}, ${made.when.slice(0, 16).replace("T", " ")}.` : "");
   const labels = state.study?.labels ?? [];
   $("paint-label").replaceChildren(...labels.map(({ value, name }) => el("option", { value: String(value) }, name)));
   set({ unsaved: false, paintLabel: labels[0]?.value ?? 1 });
@@ -167,7 +170,7 @@ export function initPaint() {
   on(["paintLabel"], () => ($("paint-label").value = String(state.paintLabel)));
   on(["brush", "study"], () => {
     $("brush").value = String(state.brush);
-    const mm = state.study?.known ? ` (${(state.brush * Math.min(...state.study.spacing)).toFixed(1)} mm)` : "";
+    const mm = state.study?.known && state.study.kind === "volume" ? ` (${(state.brush * Math.min(...state.study.spacing)).toFixed(1)} mm)` : "";
     $("brush-value").textContent = `${state.brush} px${mm}`;
   });
   on(["study"], reset);

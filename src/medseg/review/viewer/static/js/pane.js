@@ -11,7 +11,8 @@ export class Pane {
   constructor(canvas, name) {
     this.canvas = canvas;
     this.name = name;
-    this.context = canvas.getContext("2d", { alpha: false });
+    // drawn by the processor: slices must not wait for the 3-D view where there is no graphics card
+    this.context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
     this.grey = new OffscreenCanvas(1, 1);
     this.mask = new OffscreenCanvas(1, 1);
     this.pointer = null; // (u, v) under the mouse, for the brush's ring
@@ -107,7 +108,7 @@ export class Pane {
       size(this.grey);
       const pixels = new ImageData(nu, nv);
       greySlice(study, this.plane, this.slice, shown, pixels);
-      this.grey.getContext("2d").putImageData(pixels, 0, 0);
+      this.grey.getContext("2d", { willReadFrequently: true }).putImageData(pixels, 0, 0);
       this.greyKey = greyKey;
     }
     const maskKey = [study.id, study.serial, this.slice, layer, edits, study.hidden.join("")].join();
@@ -126,7 +127,7 @@ export class Pane {
     this.any = any;
     const pixels = new ImageData(nu, nv);
     if (any) paintCodes(codes, this.colours, pixels);
-    this.mask.getContext("2d").putImageData(pixels, 0, 0);
+    this.mask.getContext("2d", { willReadFrequently: true }).putImageData(pixels, 0, 0);
   }
 
   drawMask({ x, y, left, top }, box) {

@@ -1,6 +1,7 @@
 // The panel of the open case: flags, layers, labels with their sizes, measurements, scores, the legend.
 
-import { $, choices, el, show } from "./dom.js";
+import * as api from "./api.js";
+import { $, ask, choices, el, say, show } from "./dom.js";
 import { amounts, amountText, widths } from "./measure.js";
 import { on, set, state } from "./state.js";
 import { DIFFERENCE, layersOf, MASKS } from "./study.js";
@@ -12,10 +13,13 @@ let later = 0;
 
 function head() {
   const { current } = state;
+  document.body.toggleAttribute("data-open", Boolean(current));
   $("case-title").textContent = current?.name ?? "No case";
   const size = current?.shape?.join(" × ");
   const mm = current?.spacing_mm?.map((value) => Number(value.toFixed(2))).join(" × ");
   $("case-about").textContent = current ? [current.modality, size, mm && `${mm} mm`].filter(Boolean).join(" · ") : "Open one from the list.";
+  $("case-notes").replaceChildren(...(current?.notes ?? []).map((text) => el("li", {}, text)));
+  show($("remove"), current?.source === "upload");
   $("case-flags").replaceChildren(...(current?.flags ?? []).map(({ text, rule }) => el("li", {}, text ?? rule)));
   const link = $("download");
   show(link, Boolean(current?.urls?.mask_download));
@@ -27,6 +31,7 @@ function layers() {
   const names = study ? layersOf(study) : [];
   mark = choices($("layers"), names.map((name) => [name, LAYER_NAMES[name], "T: next"]), (layer) => set({ layer }));
   show($("layers"), names.length > 0);
+  show($("no-mask"), Boolean(study) && !names.length);
   mark(state.layer);
 }
 
@@ -131,7 +136,15 @@ export function setOpacity(percent) {
   set({ opacity: Math.min(100, Math.max(0, percent)) });
 }
 
+async function remove() {
+  const { current } = state;
+  if ((await ask(`Remove ${current.name} and its files from this session?`, [["yes", "Remove"], ["", "Keep"]])) !== "yes") return;
+  await api.removeCase(current.id);
+  set({ unsaved: false, current: null, study: null, selected: null, cases: await api.cases() });
+}
+
 export function initPanel() {
+  $("remove").onclick = () => remove().catch((error) => say($("stage-error"), error.message));
   $("opacity").oninput = () => setOpacity(Number($("opacity").value));
   $("outline").onchange = () => set({ outline: $("outline").checked });
   on(["current"], () => {

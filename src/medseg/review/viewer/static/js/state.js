@@ -7,7 +7,7 @@ export const state = {
   study: null, // its image and masks, see study.js
   view: "all", // all | axial | coronal | sagittal | solid
   layer: "none", // none | prediction | truth | difference | correction
-  opacity: 45, // of the mask, percent
+  opacity: 35, // of the mask, percent
   outline: true,
   window: { level: 0, width: 1 },
   preset: "",

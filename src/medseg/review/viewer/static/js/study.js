@@ -14,15 +14,23 @@ export const DIFFERENCE = {
   4: { name: "another label", colour: "#c792ea" },
 };
 
-/** Loads image and masks of a case; `progress(text, done, total)`. */
-export async function loadStudy(detail, signal, progress) {
+/** Asks for the bytes of a case's image, before its record is there: they take longest. */
+export function askImage({ id, kind }, signal, progress) {
+  const bytes = api.bytes(api.imageUrl(id, kind), signal, (done, total) => progress("Loading the image", done, total));
+  bytes.catch(() => {}); // told by loadStudy, which waits for it
+  return bytes;
+}
+
+/** The study of a case, once the bytes of its image and masks have come; without an image (null) its masks on black. */
+export async function loadStudy(detail, imageBytes, signal) {
   const read = detail.kind === "picture" ? readPicture : async (buffer) => parseNifti(buffer);
-  const get = async (url, note) => read(await api.bytes(url, signal, note));
   const wanted = MASKS.filter((name) => detail.urls?.[name]);
-  const [image, ...masks] = await Promise.all([
-    get(detail.urls.image, (done, total) => progress("Loading the image", done, total)),
-    ...wanted.map((name) => get(detail.urls[name])),
+  if (!imageBytes && !wanted.length) throw new Error("Neither the image nor a mask of this case is known.");
+  const [found, ...masks] = await Promise.all([
+    imageBytes?.then(read),
+    ...wanted.map((name) => api.bytes(detail.urls[name], signal).then(read)),
   ]);
+  const image = found ?? { ...masks[0], data: new Uint8Array(masks[0].data.length) };
   const study = { ...image, id: detail.id, kind: detail.kind, masks: {}, labels: labelsOf(detail), known: known(detail) };
   wanted.forEach((name, i) => {
     study.masks[name] = bytesOf(masks[i], image, name);
@@ -47,7 +55,9 @@ function bytesOf(mask, image, name) {
   if (mask.shape.some((size, axis) => size !== image.shape[axis])) {
     throw new Error(`The ${name} has ${mask.shape.join(" x ")} voxels, the image ${image.shape.join(" x ")}.`);
   }
-  return mask.data instanceof Uint8Array ? mask.data : Uint8Array.from(mask.data);
+  if (mask.data instanceof Uint8Array) return mask.data;
+  if (mask.data.some((value) => value > 255)) throw new Error(`The ${name} has labels above 255: too many for the viewer.`);
+  return Uint8Array.from(mask.data);
 }
 
 /** Layers that the study can show. */

@@ -1,6 +1,6 @@
 // What mouse, pen and finger do on the panes, by the tool chosen.
 
-import { $, choices, el } from "./dom.js";
+import { $, choices, el, show } from "./dom.js";
 import { toVoxel, toWorld } from "./grid.js";
 import { distanceText } from "./measure.js";
 import { beginStroke, endStroke, strokeTo } from "./paint.js";
@@ -166,9 +166,10 @@ function listDistances() {
 export function initTools() {
   Object.values(panes).forEach(listen);
   const mark = choices($("tools"), TOOLS, (tool) => set({ tool }));
-  on(["tool"], () => {
+  on(["tool", "unsaved"], () => {
     mark(state.tool);
     $("panes").dataset.tool = state.tool;
+    show($("paint-box"), ["paint", "erase"].includes(state.tool) || state.unsaved);
   });
   on(["study", "distances"], listDistances);
   set({ tool: "look" });

@@ -5,6 +5,7 @@ import { reloadCases } from "./cases.js";
 import { $, el, say, show } from "./dom.js";
 import { chosenFiles, listenForDrops } from "./drop.js";
 import { follow, pollSoon } from "./jobs.js";
+import { openCase } from "./open.js";
 import { set, state } from "./state.js";
 
 const KEPT = "medseg-upload"; // survives a reload of the page
@@ -25,7 +26,7 @@ export function bundleOptions(kind, modality) {
   const fits = (bundle) => (!dims || bundle.dims === dims) && (!modality || !bundle.modality || same(bundle.modality, modality));
   const fitting = state.server.bundles.filter(fits);
   return (fitting.length ? fitting : state.server.bundles).map(({ name, title, modality: of }) =>
-    el("option", { value: name }, `${title || name}${of ? ` (${of})` : ""}`));
+    el("option", { value: name, title: title ?? "", selected: name === state.server.bundle }, `${name}${of ? ` (${of})` : ""}`));
 }
 
 const XRAY = ["DX", "CR", "RG", "XR"];
@@ -55,9 +56,11 @@ async function send(files, name) {
   Object.assign(bar, { value: 0, hidden: false });
   try {
     const answer = await api.upload(files, (done, total) => (bar.value = total ? (100 * done) / total : 0), sending.signal);
-    sessionStorage.setItem(KEPT, JSON.stringify({ ...answer, name: answer.name || name }));
-    sent({ ...answer, name: answer.name || name });
-    reloadCases().catch(fail);
+    sessionStorage.setItem(KEPT, JSON.stringify(answer));
+    sent(answer);
+    say($("upload-error"), (answer.refused ?? []).join("\n"));
+    await reloadCases();
+    openCase(answer.cases[0].id);
   } catch (error) {
     panel(false);
     fail(error);
@@ -67,8 +70,9 @@ async function send(files, name) {
 function sent(answer) {
   panel(true);
   $("upload-progress").hidden = true;
-  $("upload-name").textContent = answer.name;
-  $("upload-bundle").replaceChildren(...bundleOptions(answer.kind, answer.modality));
+  const more = answer.cases.length - 1;
+  $("upload-name").textContent = `${answer.name}${more ? ` and ${more} more` : ""}`;
+  $("upload-bundle").replaceChildren(...bundleOptions(answer.kind, answer.cases[0].modality));
   $("upload-about").textContent = "Received. Pick a bundle and press Segment.";
   $("upload-start").disabled = false;
   $("upload").dataset.upload = answer.upload;
@@ -84,8 +88,8 @@ function forget() {
 async function start() {
   $("upload-start").disabled = true;
   try {
-    const { job } = await api.startJob({ upload: $("upload").dataset.upload, bundle: $("upload-bundle").value });
-    follow(job);
+    const { case: made } = await api.startJob({ upload: $("upload").dataset.upload, bundle: $("upload-bundle").value });
+    follow(made);
     forget();
   } catch (error) {
     $("upload-start").disabled = false;
@@ -98,8 +102,8 @@ async function start() {
 async function again() {
   $("again-start").disabled = true;
   try {
-    const { job } = await api.startJob({ case: state.current.id, bundle: $("again-bundle").value });
-    follow(job);
+    const { case: made } = await api.startJob({ case: state.current.id, bundle: $("again-bundle").value });
+    follow(made);
   } catch (error) {
     fail(error);
   }

@@ -6,7 +6,7 @@ import { toPlane, toVoxel } from "./grid.js";
 import { Pane } from "./pane.js";
 import { on, set, state } from "./state.js";
 
-export const VIEWS = [["all", "3 planes + 3-D"], ["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["solid", "3-D"]];
+export const VIEWS = [["all", "All"], ["axial", "Axial"], ["coronal", "Coronal"], ["sagittal", "Sagittal"], ["solid", "3-D"]];
 export const panes = {};
 let planned = false;
 

@@ -21,7 +21,7 @@ const between = (name, low, high) => ({ name, level: (low + high) / 2, width: Ma
 /** The presets of a case, the one to start with first in `start`. */
 export function presetsOf(detail, study) {
   const [least, low, high, most] = percentiles(study, [0, 0.01, 0.99, 1]);
-  const told = (detail.window_presets ?? []).map((preset) => between(preset.name, preset.low, preset.high));
+  const told = (detail.window_presets ?? []).map((preset) => between(preset.name.replace(/ window$/, ""), preset.low, preset.high));
   const own = told.length ? told : detail.modality === "CT" ? CT : [];
   const presets = [...own, between("auto", low, high), between("full", least, most)];
   const isLung = study.labels.some(({ name }) => /lung|lobe|airway/i.test(name));

@@ -172,6 +172,16 @@ def test_all_scores_are_those_of_surface_distance() -> None:
         assert scores(measured(prediction, truth, *spacing), 1.1) == pytest.approx(expected)
 
 
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
+def test_surface_distance_puts_the_tolerance_itself_outside_by_rounding() -> None:
+    import surface_distance as peer
+
+    truth, prediction = with_voxels((4, 1), (0, 0)), with_voxels((4, 1), (3, 0))
+    theirs = peer.compute_surface_distances(truth, prediction, (0.1, 1.0))
+    assert peer.compute_surface_dice_at_tolerance(theirs, 0.3) == 0.5
+    assert measured(prediction, truth, 0.1, 1.0).nsd(0.3) == 1.0
+
+
 def to_monai(mask: np.ndarray):
     import torch
 
@@ -215,8 +225,9 @@ def test_monais_mean_hd95_of_a_missed_and_a_perfect_case_is_zero_ours_is_not() -
 
     block, nothing = with_voxels((6, 6, 6), np.s_[1:4, 1:4, 1:4]), np.zeros((6, 6, 6), bool)
     metric = HausdorffDistanceMetric(include_background=True, percentile=95)
-    for prediction in (nothing, block):
-        metric(to_monai(prediction), to_monai(block))
+    metric(to_monai(nothing), to_monai(block))
+    assert metric.aggregate().item() == 0.0  # the mean of no number at all
+    metric(to_monai(block), to_monai(block))
     assert metric.aggregate().item() == 0.0
     ours = [measured(prediction, block, 1.0, 1.0, 1.0).hausdorff(95.0) for prediction in (nothing, block)]
     assert ours == [DIAGONAL, 0.0]

@@ -95,11 +95,13 @@ def merged_for(
     BundleError
         A file is missing or not readable, or an overlay or override does not fit.
     """
-    reader = Reader()
-    plan = next((one for one in plans(bundle, overlays, reader) if one.name == purpose), None)
-    if plan is None or errors(reader.findings):
-        lines = [finding.text(bundle) for finding in errors(reader.findings)]
-        raise BundleError("\n  ".join([f"bundle {bundle.name}: no configuration for {purpose}", *lines]))
+    configs = bundle / "configs"
+    extra = tuple(configs / f"{name}.yaml" for name in overlays)
+    files = (configs / "common.yaml", configs / f"{purpose}.yaml", *extra)
+    for file in files:
+        if not file.is_file():
+            raise BundleError(f"bundle {bundle}: {file.name} is missing", expected=f"a file {file}")
+    plan, reader = Plan(purpose, files, own=True, overlays=extra), Reader()
     return merge(bundle, plan, reader, overrides=overrides)
 
 

@@ -11,7 +11,7 @@ import SimpleITK
 from PIL import Image as Picture
 
 from medseg.case import Image, Prediction
-from medseg.cli.run import FORMATS as OFFERED
+from medseg.cli.cases import FORMATS as OFFERED
 from medseg.dicom import write_series, write_xray
 from medseg.dicom.codes import segment_codes
 from medseg.errors import OutputError

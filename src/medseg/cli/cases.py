@@ -21,6 +21,7 @@ from medseg.cli.arguments import (
 )
 from medseg.cli.console import SOME_FAILED, say_error, say_error_values, say_report
 from medseg.cli.flags import add_case_options, add_datalist, path_or_address
+from medseg.cli.scores import add_strata
 from medseg.errors import RunError
 
 CASE_OPTIONS = ("resume", "jobs", "device", "tta", "precision", "backend", "save_probabilities")
@@ -47,6 +48,7 @@ def _add_evaluate(commands: Commands) -> None:
     add_bundle(parser)
     add_datalist(parser)
     add_output(parser, does="folder for scores.csv, summary.json, masks and pictures")
+    add_strata(parser)
     _add_common(parser)
 
 

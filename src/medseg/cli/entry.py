@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from medseg import __version__
-from medseg.cli import bundle, cases, completion, data, pacs, report, review, run, train
+from medseg.cli import bundle, cases, completion, data, failure_flags, pacs, report, review, scores, train
 from medseg.cli.arguments import Parser, UsageError
 from medseg.cli.console import (
     INTERRUPTED,
@@ -114,7 +114,8 @@ def new_parser() -> Parser:
     data.add_commands(commands)
     train.add_commands(commands)
     cases.add_commands(commands)
-    run.add_commands(commands)
+    scores.add_commands(commands)
+    failure_flags.add_commands(commands)
     bundle.add_commands(commands)
     pacs.add_commands(commands)
     review.add_commands(commands)

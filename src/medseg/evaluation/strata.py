@@ -91,14 +91,17 @@ def summarise_strata(
     patients, seed
         As for `summarise`.
     """
-    of_row = [_size_strata(rows)[i] for i in range(len(rows))] if strata.name == SIZE else _of_rows(rows, strata)
-    names = list(dict.fromkeys(sorted(of_row, key=_order)))
-    return {
-        name: summarise(
-            [row for row, where in zip(rows, of_row, strict=True) if where == name], patients=patients, seed=seed
-        )
-        for name in names
-    }
+    parts = split_rows(rows, strata)
+    return {name: summarise(part, patients=patients, seed=seed) for name, part in parts.items()}
+
+
+def split_rows(rows: Sequence[CaseScore], strata: Strata) -> dict[str, list[CaseScore]]:
+    """Stratum to its rows, in the order of the strata."""
+    of_row = _size_strata(rows) if strata.name == SIZE else _of_rows(rows, strata)
+    parts: dict[str, list[CaseScore]] = {name: [] for name in sorted(set(of_row), key=_order)}
+    for row, name in zip(rows, of_row, strict=True):
+        parts[name].append(row)
+    return parts
 
 
 def _of_rows(rows: Sequence[CaseScore], strata: Strata) -> list[str]:

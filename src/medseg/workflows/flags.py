@@ -57,7 +57,11 @@ class Measured:
 
 
 def open_segmenter(
-    bundle: str | os.PathLike[str], *, device: str | None = None, overrides: Mapping[str, Any] | None = None
+    bundle: str | os.PathLike[str],
+    *,
+    device: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> tuple[Segmenter, dict[int, str], str]:
     """The bundle's segmenter, its labels without the background, and the SHA-256 of its weights.
 
@@ -69,13 +73,15 @@ def open_segmenter(
         "cpu", "cuda" or "cuda:1"; None as the bundle says.
     overrides
         Ids of the configuration and their values.
+    trust
+        Let the bundle do all it wants.
     """
     from medseg.networks.weights import weights_sha256
     from medseg.workflows.devices import device_setting
 
     folder = find_bundle(bundle)
     chosen = {} if device is None else {"device": device_setting(device)}
-    workflow = open_workflow(folder, "evaluate", overrides={**(overrides or {}), **chosen})
+    workflow = open_workflow(folder, "evaluate", overrides={**(overrides or {}), **chosen}, trust=trust)
     segmenter: Segmenter = build(workflow, folder, "segmenter")
     labels = {value: name for value, name in read_metadata(folder).labels.items() if value > 0}
     return segmenter, labels, weights_sha256(build(workflow, folder, "weights"))
@@ -87,12 +93,13 @@ def learn_limits(
     datalist: str | os.PathLike[str],
     share_flagged: float = 0.05,
     device: str | None = None,
+    trust: bool = False,
 ) -> FlagRecord:
     """Limits of a bundle's failure flags, from the training and validation parts of a datalist.
 
     Parameters
     ----------
-    bundle, device
+    bundle, device, trust
         As for `open_segmenter`.
     datalist
         MSD-style JSON, as the bundle was trained with; its test part is not looked at.
@@ -104,7 +111,7 @@ def learn_limits(
     BundleError, DataError
         No weights, no cases, or cases that the bundle cannot read.
     """
-    segmenter, names, weights = open_segmenter(bundle, device=device)
+    segmenter, names, weights = open_segmenter(bundle, device=device, trust=trust)
     training, validation = (load_datalist(datalist, part) for part in ("training", "validation"))
     enough = len({item["patient"] for item in validation}) >= ENOUGH_PATIENTS
     judged = [*validation] if enough else [*training, *validation]
@@ -130,6 +137,7 @@ def learn_predictor(
     datalist: str | os.PathLike[str],
     dice_below: float,
     device: str | None = None,
+    trust: bool = False,
 ) -> tuple[FlagRecord, list[Measured]]:
     """The bundle's record with a regression of the Dice, and the cases that it was fitted on.
 
@@ -139,7 +147,7 @@ def learn_predictor(
 
     Parameters
     ----------
-    bundle, device
+    bundle, device, trust
         As for `open_segmenter`; the bundle has limits already.
     datalist
         MSD-style JSON; only its validation part is used.
@@ -164,7 +172,7 @@ def learn_predictor(
             expected=f"at least {LEAST_PATIENTS}",
             next_step="the rules of medseg flags limits work without one",
         )
-    segmenter, names, weights = open_segmenter(bundle, device=device)
+    segmenter, names, weights = open_segmenter(bundle, device=device, trust=trust)
     record = _known_record(bundle, weights)
     cases = list(measure(segmenter, items, names, kinds=(INTACT, *KINDS)))
     inputs = [regression_inputs(one.features, record.limits) for one in cases]

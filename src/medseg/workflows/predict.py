@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle import find_bundle
+from medseg.datasets import load_datalist
+from medseg.evaluation.strata import Strata, read_strata
 from medseg.outputs import Report, check_formats
 from medseg.workflows.devices import device_setting
 from medseg.workflows.pacs import check_storing, local_input, store_results
+from medseg.workflows.stratified import add_strata
 
 
 @dataclass(frozen=True)
@@ -126,14 +129,28 @@ def evaluate(
     overlays: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     options: CaseOptions | None = None,
+    strata: Sequence[str] = (),
     trust: bool = False,
 ) -> Report:
-    """Segment and score the test cases of a datalist: scores.csv, summary.json, masks and comparisons.
+    """Segment and score the test cases of a datalist: scores.csv, cases.csv, summary.json, masks and comparisons.
 
-    Parameters and errors are those of `predict`, with `datalist` the MSD-style JSON whose `test` part is scored.
+    Parameters and errors are those of `predict`, with `datalist` the MSD-style JSON whose `test` part is scored, and
+    `strata` as for `score`.
     """
-    settings = {"datalist": str(Path(datalist).resolve())}
-    return _run_cases(bundle, "evaluate", output_dir, overlays, {**(overrides or {}), **settings}, options, trust=trust)
+    chosen = _strata(strata, datalist)
+    changes = {**(overrides or {}), "datalist": str(Path(datalist).resolve())}
+    report = _run_cases(bundle, "evaluate", output_dir, overlays, changes, options, trust=trust)
+    if len(report.cases) > len(report.failed):
+        add_strata(Path(output_dir), chosen)
+    return report
+
+
+def _strata(wanted: Sequence[str], datalist: str | os.PathLike[str]) -> list[Strata]:
+    """Read before anything runs: a wrong table is told at once."""
+    if not wanted:
+        return []
+    patients = {case["id"]: case["patient"] for case in load_datalist(datalist, "test")}
+    return [read_strata(one, patients) for one in wanted]
 
 
 def _run_cases(

@@ -12,8 +12,11 @@ import numpy as np
 from medseg.case import Image
 from medseg.errors import BundleError, DataError, MedsegError
 from medseg.evaluation import CaseScore, ScorePlan, label_values, score_case, summarise, write_scores, write_summary
+from medseg.evaluation.strata import read_strata
+from medseg.evaluation.table import CASES_FILE, CaseRecord, truth_sha256, write_cases
 from medseg.intake import find_inputs, read_label
 from medseg.outputs import CaseReport, Report, prepare_output_folder, write_report
+from medseg.workflows.stratified import add_strata, known_patients
 
 
 def score(
@@ -22,6 +25,9 @@ def score(
     *,
     output_dir: str | os.PathLike[str],
     plan: ScorePlan | None = None,
+    patient_csv: str | None = None,
+    patient_regex: str | None = None,
+    strata: Sequence[str] = (),
 ) -> Report:
     """Compare the masks of two folders (or two files) that have the same stems.
 
@@ -34,14 +40,19 @@ def score(
     predictions, truth
         Folders, or two files.
     output_dir
-        For scores.csv, summary.json and report.json.
+        For scores.csv, cases.csv, summary.json and report.json.
     plan
         Tolerances, and which of the labels are tubes or lesions; None takes neither.
+    patient_csv, patient_regex
+        Which patient a case is of, for the intervals: "FILE:COLUMN", or a pattern searched in its id. Without either
+        each case is its own patient.
+    strata
+        "FILE:COLUMN" of a table by case or patient, or "size": summary.json has the scores of each stratum too.
 
     Raises
     ------
     DataError
-        A folder holds no mask, or no stem stands in both.
+        A folder holds no mask, no stem stands in both, or patients or strata cannot be told.
     BundleError
         The plan names a region that is not of the form "label <value>".
     """
@@ -58,13 +69,19 @@ def score(
             got=f"{_some(predicted)} in {predictions}, {_some(expected)} in {truth}",
             expected="the same file stems in both",
         )
+    of = known_patients(shared, pattern=patient_regex, table=patient_csv)
+    chosen = [read_strata(wanted, of) for wanted in strata]
     folder = Path(output_dir)
     prepare_output_folder(folder)
     scored = {case: _score_one(case, predicted[case], expected[case], plan) for case in shared}
     cases = [CaseReport(case, "failed" if one.reason else "done", reason=one.reason) for case, one in scored.items()]
     cases += [CaseReport(case, "failed", reason="no prediction") for case in sorted(expected.keys() - predicted.keys())]
     cases += [CaseReport(case, "failed", reason="no truth") for case in sorted(predicted.keys() - expected.keys())]
-    return _write(Report(tuple(cases)), _every_label(scored.values(), named, plan), folder)
+    records = [CaseRecord(case, of[case], one.truth_sha256) for case, one in scored.items() if not one.reason]
+    report = _write(Report(tuple(cases)), _every_label(scored.values(), named, plan), records, folder)
+    if records:
+        add_strata(folder, chosen)
+    return report
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,7 @@ class _Scored:
     case: str
     rows: Mapping[int, CaseScore] = field(default_factory=dict)
     nothing: Image | None = None
+    truth_sha256: str = ""
     reason: str | None = None
 
 
@@ -85,7 +103,7 @@ def _score_one(case: str, predicted: Path, expected: Path, plan: ScorePlan) -> _
     except MedsegError as error:
         return _Scored(case, reason=str(error))
     nothing = replace(truth, array=np.zeros((1,) * truth.array.ndim, dtype=np.uint8))
-    return _Scored(case, dict(zip(values, rows, strict=True)), nothing)
+    return _Scored(case, dict(zip(values, rows, strict=True)), nothing, truth_sha256(truth))
 
 
 def _rows(case: str, prediction: Image, truth: Image, values: Sequence[int], plan: ScorePlan) -> list[CaseScore]:
@@ -119,9 +137,11 @@ def _values(plan: ScorePlan) -> set[int]:
     return {int(value) for value in names.values()}
 
 
-def _write(report: Report, rows: Sequence[CaseScore], folder: Path) -> Report:
-    summary = summarise(rows) if rows else {"cases": 0, "regions": {}}
+def _write(report: Report, rows: Sequence[CaseScore], records: Sequence[CaseRecord], folder: Path) -> Report:
+    patients = {one.case: one.patient for one in records}
+    summary = summarise(rows, patients=patients) if rows else {"cases": 0, "regions": {}}
     summary["failed_cases"] = [case.id for case in report.cases if case.status == "failed"]
+    write_cases(records, folder / CASES_FILE, strata={})
     write_scores(rows, folder / "scores.csv")
     write_summary(summary, folder / "summary.json")
     write_report(report, folder)

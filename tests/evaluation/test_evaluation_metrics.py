@@ -78,4 +78,4 @@ def test_each_score_has_a_source_and_a_title_of_its_own_in_its_unit() -> None:
 def test_the_page_about_scores_has_every_column() -> None:
     page = (Path(__file__).parents[2] / "docs" / "concepts" / "scores.md").read_text(encoding="utf-8")
     undescribed = [name for name in METRICS if f"`{name}`" not in page and METRICS[name].unit != "px"]
-    assert undescribed == ["nsd_1mm"]  # there for any tolerance, as `nsd_2mm`
+    assert undescribed == ["nsd_1mm", "nsd_1px"]  # there for any tolerance, as `nsd_2mm`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
+from medseg.errors import BundleError
 from medseg.training import Checkpoints
 
 
@@ -92,3 +94,80 @@ def test_restoring_is_what_was_saved_and_only_on_request(tmp_path: Path) -> None
         resumed.checkpoints.restore(resumed.engine, resume=True)
         drawn.append(torch.rand(3))
     assert torch.equal(drawn[0], drawn[1])
+
+
+def _three_epochs(folder: Path) -> Path:
+    Trained(folder, {1: 0.5}).engine.run([0], max_epochs=3)
+    return folder / "models"
+
+
+def _resumed_after(folder: Path) -> int:
+    trained = Trained(folder, {})
+    trained.engine.state.max_epochs, trained.engine.state.epoch_length = 5, 1
+    trained.checkpoints.restore(trained.engine, resume=True)
+    assert trained.network.weight.item() == trained.engine.state.epoch
+    return trained.engine.state.epoch
+
+
+def test_the_last_two_are_kept_with_sums_that_other_tools_check(tmp_path: Path) -> None:
+    models = _three_epochs(tmp_path)
+    lines = (models / "checkpoints.sha256").read_text().splitlines()
+    assert lines == [
+        f"{hashlib.sha256((models / n).read_bytes()).hexdigest()}  {n}" for n in ("last.pt", "before_last.pt")
+    ]
+    epochs = [torch.load(models / n, weights_only=True)["epoch"] for n in ("last.pt", "before_last.pt")]
+    assert epochs == [3, 2]
+
+
+@pytest.mark.parametrize("damage", ["a byte", "half", "empty"])
+def test_a_damaged_last_one_is_passed_over_with_a_warning(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = _three_epochs(tmp_path) / "last.pt"
+    content = bytearray(last.read_bytes())
+    middle = len(content) // 2
+    content[middle] ^= 1
+    last.write_bytes({"a byte": bytes(content), "half": bytes(content[:middle]), "empty": b""}[damage])
+    assert _resumed_after(tmp_path) == 2
+    assert "last.pt: the checkpoint is damaged" in caplog.text
+    assert "going on from before_last.pt, epoch 2" in caplog.text
+
+
+def test_two_damaged_ones_are_refused(tmp_path: Path) -> None:
+    models = _three_epochs(tmp_path)
+    for name in ("last.pt", "before_last.pt"):
+        (models / name).write_bytes(b"")
+    with pytest.raises(BundleError, match="the checkpoint is damaged"):
+        _resumed_after(tmp_path)
+
+
+@pytest.mark.parametrize("step", range(1, 5))
+def test_killed_between_any_two_steps_of_saving_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Each rename of the third save in turn does not happen, nor what comes after it."""
+    models = _three_epochs(tmp_path)
+    left = {"renames": step - 1}
+    rename = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if not left["renames"]:
+            raise KeyboardInterrupt
+        left["renames"] -= 1
+        return rename(self, target)
+
+    trained = Trained(tmp_path, {})
+    trained.engine.state.max_epochs, trained.engine.state.epoch_length = 5, 1
+    trained.checkpoints.restore(trained.engine, resume=True)
+    trained.engine.state.epoch = 4
+    with torch.no_grad():
+        trained.network.weight += 1
+    monkeypatch.setattr(Path, "replace", killed)
+    if step < 4:
+        with pytest.raises(KeyboardInterrupt):
+            trained.checkpoints.save(trained.engine)
+    else:
+        trained.checkpoints.save(trained.engine)
+    monkeypatch.undo()
+    assert _resumed_after(tmp_path) == (3 if step < 4 else 4)
+    assert not [path for path in models.iterdir() if ".tmp." in path.name]

@@ -149,12 +149,13 @@ def test_a_run_is_not_resumed_with_another_network(run: Path, volumes: Path) -> 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"half a file", "the checkpoint cannot be read"), (None, "no checkpoint of a run; got a file without network")],
+    [(b"half a file", "the checkpoint is damaged"), (None, "the checkpoint is damaged")],
     ids=["damaged", "weights only"],
 )
 def test_a_file_that_is_no_checkpoint_is_named(run: Path, tmp_path: Path, content: bytes | None, message: str) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(run, broken)
+    (broken / "models" / "before_last.pt").unlink()
     (broken / "models" / "last.pt").write_bytes(content or (run / "models" / "model.pt").read_bytes())
     with pytest.raises(BundleError, match=f"last.pt: {message}"):
         train(broken, datalist=run / "datalist.json", run_dir=broken, resume=True)

@@ -1,4 +1,7 @@
-"""Checkpoints of a run: models/model.pt, the best weights, and models/last.pt, all that a resume needs."""
+"""Checkpoints of a run: models/model.pt, the best weights, and models/last.pt, all that a resume needs.
+
+The checkpoint before stays as models/before_last.pt, in case the last one is damaged.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from ignite.engine import Events
 
 from medseg.errors import BundleError
 from medseg.files import atomic_write
+from medseg.training.checkpoint_files import load_checkpoint, save_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +73,7 @@ class Checkpoints:
         state["torch_random_state"] = torch.get_rng_state()  # dropout; data are drawn from (seed, epoch, case) alone
         if torch.cuda.is_available():
             state["cuda_random_state"] = torch.cuda.get_rng_state()
-        _save(state, self.folder / "last.pt")
+        save_checkpoint(state, self.folder)
 
     def finish(self, engine: Any) -> None:
         """A run that ended before its first validation ships its last weights, so that it is a complete bundle."""
@@ -78,18 +82,18 @@ class Checkpoints:
             _save(self.evaluated.state_dict(), self.folder / "model.pt")
 
     def restore(self, engine: Any, *, resume: bool) -> None:
-        """Put the run back where models/last.pt left it; nothing happens unless `resume`.
+        """Put the run back where its last whole checkpoint left it; nothing happens unless `resume`.
 
         The schedule goes on as it was started: a changed number of epochs does not change its shape.
 
         Raises
         ------
         BundleError
-            No checkpoint, an unreadable one, one of another network, or one of a run that is finished.
+            No checkpoint that is whole, one of another network, or one of a run that is finished.
         """
         if not resume:
             return
-        state = _load(self.folder / "last.pt")
+        state = load_checkpoint(self.folder, needed=(*_PARTS, *_REST))
         self._refuse_finished(state, engine)
         for name, part in self.parts.items():
             try:
@@ -126,16 +130,3 @@ def _save(state: Mapping[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         torch.save(state, temporary)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise BundleError(f"{path}: no checkpoint to resume from", next_step="start the run without --resume")
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        missing = [name for name in (*_PARTS, *_REST) if name not in state]
-    except Exception as error:
-        raise BundleError(f"{path}: the checkpoint cannot be read", got=str(error).splitlines()[0]) from error
-    if missing:
-        raise BundleError(f"{path}: no checkpoint of a run", got=f"a file without {', '.join(missing)}")
-    return state

@@ -1,0 +1,90 @@
+"""The files of a run's checkpoints: the last two, whole or not there, and known by their checksums."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medseg.errors import BundleError
+from medseg.files import atomic_write, sha256_of
+
+logger = logging.getLogger(__name__)
+
+LAST, BEFORE = "last.pt", "before_last.pt"
+SUMS = "checkpoints.sha256"
+"""In the format of `sha256sum`. What has a sum that stands in it is whole, whichever of the two names it has."""
+
+
+def save_checkpoint(state: Mapping[str, Any], folder: Path) -> None:
+    """Write `state` as last.pt of `folder`; what was last.pt becomes before_last.pt.
+
+    Killed at any point, it leaves a last.pt that is whole: the new one or the one before.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    last, before = folder / LAST, folder / BEFORE
+    with atomic_write(last) as temporary:
+        torch.save(state, temporary)
+        sums = {LAST: sha256_of(temporary)}
+        if last.is_file():
+            sums[BEFORE] = sha256_of(last)
+            with atomic_write(before) as kept:
+                _same_file(last, kept)
+        with atomic_write(folder / SUMS) as listed:
+            listed.write_text("".join(f"{value}  {name}\n" for name, value in sums.items()), encoding="ascii")
+
+
+def load_checkpoint(folder: Path, *, needed: Sequence[str]) -> dict[str, Any]:
+    """The newest checkpoint of `folder` that is whole; one that is passed over is told as a warning.
+
+    Parameters
+    ----------
+    needed
+        What a checkpoint must hold.
+
+    Raises
+    ------
+    BundleError
+        There is none, or none that is whole: what is wrong with the last one.
+    """
+    if not (folder / LAST).is_file():
+        raise BundleError(f"{folder / LAST}: no checkpoint to resume from", next_step="start the run without --resume")
+    try:
+        return _load(folder / LAST, needed)
+    except BundleError as error:
+        if not (folder / BEFORE).is_file():
+            raise
+        state = _load(folder / BEFORE, needed)
+        logger.warning("%s; going on from %s, epoch %d", error, BEFORE, state["epoch"])
+        return state
+
+
+def _load(path: Path, needed: Sequence[str]) -> dict[str, Any]:
+    sums = _sums(path.parent)
+    if sums and sha256_of(path) not in sums:
+        raise BundleError(f"{path}: the checkpoint is damaged", got="another checksum than it was written with")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        missing = [name for name in needed if name not in state]
+    except Exception as error:
+        raise BundleError(f"{path}: the checkpoint cannot be read", got=str(error).splitlines()[0]) from error
+    if missing:
+        raise BundleError(f"{path}: no checkpoint of a run", got=f"a file without {', '.join(missing)}")
+    return state
+
+
+def _sums(folder: Path) -> set[str]:
+    file = folder / SUMS
+    return {line.split()[0] for line in file.read_text(encoding="ascii").splitlines()} if file.is_file() else set()
+
+
+def _same_file(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from medseg.bundle.check import check_before_data, check_before_run
 from medseg.bundle.trust import merged_for, require_trust
 from medseg.errors import BundleError, user_error
 
@@ -44,21 +45,20 @@ def open_workflow(
     Raises
     ------
     BundleError
-        A file is missing, or an overlay or override names an id that the configuration does not have (further
-        arguments of a component with a `_target_` can be given). Or the bundle wants more than an untrusted one may.
+        The check of the configuration found mistakes (all are named, with file and line), in its text or when its
+        network was built without data. Or the bundle wants more than an untrusted one may.
     """
-    configs = bundle / "configs"
-    files = [configs / "common.yaml", configs / f"{purpose}.yaml", *(_overlay(configs, name) for name in overlays)]
-    for file in files:
-        if not file.is_file():
-            raise BundleError(f"bundle {bundle}: {file.name} is missing", expected=f"a file {file}")
+    check_before_run(bundle, purpose, overlays=overlays, overrides=overrides)
+    files = [bundle / "configs" / f"{name}.yaml" for name in ("common", purpose, *overlays)]
     merged = merged_for(bundle, purpose, overlays=overlays, overrides=overrides)
     trusted = require_trust(bundle, merged, trust=trust)
-    with _quiet_libraries():
+    with _quiet_libraries(), _readable(bundle):
         workflow = _workflow(files, purpose, writable=None if trusted else _writable(overrides or {}))
     for name, value in (overrides or {}).items():
         workflow.parser[name] = value
     workflow.parser["bundle_root"] = str(bundle.resolve())
+    with _quiet_libraries():
+        check_before_data(merged, workflow.parser)
     return workflow
 
 
@@ -161,12 +161,12 @@ def _quiet_libraries() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _overlay(configs: Path, name: str) -> Path:
-    known = sorted({path.stem for path in configs.glob("*.yaml")} - {"common", *_RUN_IDS})
-    if name not in known:
-        raise BundleError(
-            f"bundle {configs.parent.name}: unknown overlay",
-            got=name,
-            expected=", ".join(known) or "none: this bundle has no overlays, in a run's folder they are merged already",
-        )
-    return configs / f"{name}.yaml"
+@contextmanager
+def _readable(bundle: Path) -> Iterator[None]:
+    """What MONAI's own reader of YAML does not take although it is YAML, such as `<<`."""
+    import yaml
+
+    try:
+        yield
+    except yaml.YAMLError as error:
+        raise BundleError(f"bundle {bundle.name}: a file of configs/ is not readable", got=str(error)) from error

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +14,8 @@ Severity = Literal["error", "warning"]
 """An error refuses the run; a warning is shown."""
 
 COMMAND_LINE = "command line"
+_LONG = 160
+"""From here on a list of what is expected is told only where nothing was probably meant."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Finding:
         """The finding in one line; paths are told from `folder` on where they lie in it."""
         place = self.place if folder is None else self.place.removeprefix(f"{folder}/")
         parts = [self.what]
-        parts += [f"{name} {value}" for name, value in (("got", self.got), ("expected", self.expected)) if value]
+        expected = None if self.hint and len(self.expected or "") > _LONG else self.expected
+        parts += [f"{name} {value}" for name, value in (("got", self.got), ("expected", expected)) if value]
         return f"{place}: {self.severity}: {'; '.join([*parts, *([self.hint] if self.hint else [])])}"
 
 
@@ -86,15 +88,11 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(dict.fromkeys(findings), key=lambda f: (f.severity, f.file, f.line or 0, f.what))
 
 
-def refuse(findings: Sequence[Finding], bundle: Path) -> None:
-    """Raise a BundleError that lists all errors among `findings`, if there is one."""
+def refuse(findings: Sequence[Finding], bundle: Path, *, also: str | None = None) -> None:
+    """Raise a BundleError that lists all errors among `findings`, if there is one; `also` is told behind them."""
     wrong = errors(findings)
     if wrong:
         many = f"{len(wrong)} errors" if len(wrong) > 1 else "an error"
         lines = [finding.text(bundle) for finding in wrong]
-        raise BundleError("\n  ".join([f"bundle {bundle.name}: {many} in its configuration:", *lines]))
-
-
-def as_json(findings: Iterable[Finding]) -> str:
-    """The findings for programs."""
-    return json.dumps([asdict(finding) for finding in findings], indent=2)
+        text = "\n  ".join([f"bundle {bundle.name}: {many} in its configuration:", *lines])
+        raise BundleError(text if also is None else f"{text}\n{also}")

@@ -83,7 +83,7 @@ class Reader:
 def plans(bundle: Path, overlays: Sequence[str], reader: Reader) -> list[Plan]:
     """The plans of a bundle, each with the overlays; a missing file or overlay becomes a finding."""
     configs = bundle / "configs"
-    if (configs / _COMMON).is_file() or not _zoo_files(configs):
+    if (configs / _COMMON).is_file() or not _is_zoo(configs, reader):
         return _own_plans(configs, overlays, reader)
     found = _zoo_plans(configs, reader)
     if overlays:
@@ -126,18 +126,25 @@ def _own_plans(configs: Path, overlays: Sequence[str], reader: Reader) -> list[P
             )
             reader.findings.append(finding)
     extra = tuple(configs / f"{name}.yaml" for name in overlays if name in known)
-    found = []
-    for purpose in PURPOSES:
-        files = (configs / _COMMON, configs / f"{purpose}.yaml")
-        for file in files:
-            if not file.is_file() and not any(f.file == str(file) for f in reader.findings):
-                what = f"{file.name} is missing"
-                reader.findings.append(
-                    Finding("missing-file", "error", str(file), None, what, expected=f"a file {file}")
-                )
-        if all(file.is_file() for file in files):
-            found.append(Plan(purpose, (*files, *extra), own=True, overlays=extra))
-    return found
+    if not (configs / _COMMON).is_file():
+        reader.findings.append(missing_file(configs / _COMMON))
+        return []
+    files = [(purpose, configs / f"{purpose}.yaml") for purpose in PURPOSES]
+    found = [(purpose, (configs / _COMMON, file, *extra)) for purpose, file in files if file.is_file()]
+    return [Plan(purpose, named, own=True, overlays=extra) for purpose, named in found]
+
+
+def missing_file(path: Path) -> Finding:
+    """That a file of the bundle is not there."""
+    return Finding("missing-file", "error", str(path), None, f"{path.name} is missing", expected=f"a file {path}")
+
+
+def _is_zoo(configs: Path, reader: Reader) -> bool:
+    """Whether a bundle without common.yaml is one as in the model zoo, and not one that has lost the file."""
+    files = _zoo_files(configs)
+    documents = [reader.document(path) for path in files if path.suffix != ".json"]
+    has_root = any(document is not None and "bundle_root" in document.root.content for document in documents)
+    return has_root or any(path.suffix == ".json" for path in files)
 
 
 def _zoo_files(configs: Path) -> list[Path]:

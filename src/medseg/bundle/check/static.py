@@ -10,7 +10,7 @@ from medseg.bundle.check.context import Context
 from medseg.bundle.check.findings import COMMAND_LINE, Finding, did_you_mean, in_order
 from medseg.bundle.check.index import Index, user_index
 from medseg.bundle.check.merged import Merged, normal
-from medseg.bundle.check.plans import PURPOSES, Plan, Reader, plans
+from medseg.bundle.check.plans import PURPOSES, Plan, Reader, missing_file, plans
 from medseg.bundle.check.rules import (
     components,
     consistency,
@@ -86,7 +86,11 @@ def check_static(
     index = user_index() if index is None else index
     sources, reader = Sources(bundle, index), Reader()
     configurations = _configurations(bundle, purpose, overlays, overrides or {}, reader)
+    if any(finding.code in ("unreadable", "no-mapping") for finding in reader.findings):
+        return in_order(reader.findings)  # the rest would be told of what is left of the files
     findings = list(_unknown_overrides(configurations, overrides or {}, purpose))
+    if purpose is not None and not reader.findings and all(one.plan.name != purpose for one, _ in configurations):
+        findings.append(missing_file(bundle / "configs" / f"{purpose}.yaml"))
     merged = [one.finish() for one, _ in configurations]
     contexts = [Context(one, sources, merged) for one in merged]
     chosen = [c for c in contexts if purpose in (None, c.merged.plan.name)]

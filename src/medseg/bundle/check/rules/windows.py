@@ -24,7 +24,7 @@ def divisible(context: Context) -> Iterator[Finding]:
         return
     yield from _shape(context, network)
     factors, axes = multiples(context, network), _axes(context, network)
-    for name, node in _windows(context):
+    for name, node in run_sizes(context):
         value = context.values.value(node)
         sizes = value if isinstance(value, list) else [value] * (axes or 0)
         place = context.values.target(node)
@@ -40,7 +40,7 @@ def divisible(context: Context) -> Iterator[Finding]:
             yield from _stated(context, name, place, sizes)
 
 
-def _windows(context: Context) -> Iterator[tuple[str, Node]]:
+def run_sizes(context: Context) -> Iterator[tuple[str, Node]]:
     """Sizes with which the network is run: windows of inferers and crops of the training."""
     for name, node in components(context.merged):
         given = arguments(node)

@@ -1,0 +1,166 @@
+"""Segmentations wait in one queue, can be cancelled, fail with a reason, and do not depend on any browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from viewer_parts import BASE, OURS, cases_by_name, save, viewing, volume
+
+from medseg.review.viewer.jobs import MOST_WAITING
+
+DEADLINE_SECONDS = 30.0
+
+
+def wait_for(ready: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        found = ready()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it never came")
+
+
+def segment(client: TestClient, tmp_path: Path, name: str, *, bundle: str = "ct_lung") -> dict[str, Any]:
+    """Upload a volume of that name and ask for its mask."""
+    data = save(volume(), tmp_path / "made" / f"{name}.nii.gz").read_bytes()
+    taken = client.post("/api/uploads", headers=OURS, files={"files": (f"{name}.nii.gz", data)}).json()
+    answer = client.post("/api/jobs", headers=OURS, json={"upload": taken["upload"], "bundle": bundle})
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+def jobs(client: TestClient) -> dict[str, dict[str, Any]]:
+    return {job["name"]: job for job in client.get("/api/jobs").json()}
+
+
+def states(client: TestClient) -> dict[str, str]:
+    return {name: job["state"] for name, job in jobs(client).items()}
+
+
+def test_a_segmented_case_has_its_mask_volumes_and_measurements(tmp_path: Path):
+    with viewing(tmp_path) as (client, _):
+        asked = segment(client, tmp_path, "quick")
+        job = wait_for(lambda: next((j for j in client.get("/api/jobs").json() if j["state"] == "done"), None))
+        assert (job["job"], job["done"], job["total"], job["error"]) == (asked["job"], 4, 4, None)
+        case = client.get(f"/api/cases/{asked['case']}").json()
+        assert case["has_prediction"]
+        assert (case["volumes_ml"], case["measurements"]) == ({"blob": 0.003}, {"ratio": 0.5})
+        mask = client.get(case["urls"]["mask_download"])
+        assert mask.headers["content-disposition"] == 'attachment; filename="quick_mask.nii.gz"'
+
+
+def test_jobs_wait_for_each_other_and_any_browser_sees_them(tmp_path: Path):
+    with viewing(tmp_path) as (client, viewer):
+        segment(client, tmp_path, "slow")
+        wait_for(lambda: jobs(client)["slow"]["stage"] == "read")
+        segment(client, tmp_path, "second")
+        segment(client, tmp_path, "third")
+        reloaded = TestClient(client.app, base_url=BASE, cookies={viewer.access.cookie: viewer.access.sessions.open()})
+        assert states(reloaded) == {"slow": "running", "second": "waiting", "third": "waiting"}
+        assert [jobs(reloaded)[name]["ahead"] for name in ("slow", "second", "third")] == [0, 1, 2]
+        assert reloaded.get("/api/state").status_code == 200  # while a job runs
+
+
+def test_a_waiting_job_is_cancelled_and_never_runs(tmp_path: Path):
+    with viewing(tmp_path) as (client, viewer):
+        segment(client, tmp_path, "slow")
+        waiting = segment(client, tmp_path, "second")
+        assert client.delete(f"/api/jobs/{waiting['job']}", headers=OURS).status_code == 204
+        assert states(client)["second"] == "cancelled"
+        client.delete(f"/api/jobs/{jobs(client)['slow']['job']}", headers=OURS)
+        segment(client, tmp_path, "third")
+        wait_for(lambda: states(client)["third"] == "done")
+        assert states(client) == {"slow": "cancelled", "second": "cancelled", "third": "done"}
+        assert not viewer.entries.get(waiting["case"]).prediction
+
+
+def test_a_running_job_is_cancelled_at_once_and_the_next_one_runs(tmp_path: Path):
+    with viewing(tmp_path) as (client, _):
+        running = segment(client, tmp_path, "slow")
+        wait_for(lambda: jobs(client)["slow"]["stage"] == "read")
+        segment(client, tmp_path, "next")
+        assert client.delete(f"/api/jobs/{running['job']}", headers=OURS).status_code == 204
+        assert states(client)["slow"] == "cancelled"
+        wait_for(lambda: states(client)["next"] == "done")
+        # an ended one is taken off the list
+        assert client.delete(f"/api/jobs/{running['job']}", headers=OURS).status_code == 204
+        assert list(jobs(client)) == ["next"]
+        assert client.delete(f"/api/jobs/{running['job']}", headers=OURS).status_code == 404
+
+
+def test_a_failed_job_tells_why_without_the_place_of_the_file(tmp_path: Path):
+    with viewing(tmp_path) as (client, _):
+        segment(client, tmp_path, "bad")
+        segment(client, tmp_path, "good")
+        wait_for(lambda: states(client)["good"] == "done")
+        job = jobs(client)["bad"]
+    assert job["state"] == "failed"
+    assert job["error"].endswith("bad.nii.gz: no image at all")
+    assert str(tmp_path) not in job["error"]
+
+
+def test_a_network_that_dies_fails_its_job_alone(tmp_path: Path):
+    with viewing(tmp_path) as (client, _):
+        segment(client, tmp_path, "dies")
+        segment(client, tmp_path, "good")
+        wait_for(lambda: states(client)["good"] == "done")
+        assert "exit code 3" in jobs(client)["dies"]["error"]
+
+
+def test_removing_a_case_ends_its_job(tmp_path: Path):
+    with viewing(tmp_path) as (client, _):
+        asked = segment(client, tmp_path, "slow")
+        wait_for(lambda: jobs(client)["slow"]["stage"] == "read")
+        assert client.delete(f"/api/cases/{asked['case']}", headers=OURS).status_code == 204
+        assert states(client)["slow"] == "cancelled"
+
+
+def test_a_case_of_the_folder_keeps_its_mask_when_it_is_segmented_again(folder: Path, tmp_path: Path):
+    before = (folder / "case_0.nii.gz").read_bytes()
+    with viewing(tmp_path, folder=folder, truth=tmp_path / "truth") as (client, _):
+        case = cases_by_name(client)["case_0"]["id"]
+        asked = client.post("/api/jobs", headers=OURS, json={"case": case, "bundle": "ct_lung"}).json()
+        assert asked["case"] != case
+        wait_for(lambda: states(client)["case_0"] == "done")
+        again = client.get(f"/api/cases/{asked['case']}").json()
+        assert (again["source"], again["has_truth"], again["volumes_ml"]) == ("upload", True, {"blob": 0.003})
+        assert len(client.get(f"/api/cases/{case}").json()["volumes_ml"]) == 2
+    assert (folder / "case_0.nii.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "told"),
+    [
+        ({"case": "CASE", "bundle": "no_such"}, 404, "no such bundle"),
+        ({"case": "CASE", "bundle": "cxr_heart_lung"}, 422, "is for pictures"),
+        ({"case": "0" * 16, "bundle": "ct_lung"}, 404, "no such case"),
+        ({"upload": "0" * 16, "bundle": "ct_lung"}, 404, "no such upload"),
+        ({"bundle": "ct_lung"}, 422, "either a case or an upload"),
+    ],
+    ids=["bundle", "kind", "case", "upload", "neither"],
+)
+def test_what_cannot_be_segmented_is_refused(
+    folder: Path, tmp_path: Path, wanted: dict[str, str], status: int, told: str
+):
+    with viewing(tmp_path, folder=folder) as (client, _):
+        case = cases_by_name(client)["case_0"]["id"]
+        asked = {key: case if value == "CASE" else value for key, value in wanted.items()}
+        answer = client.post("/api/jobs", headers=OURS, json=asked)
+    assert answer.status_code == status
+    assert told in answer.json()["error"]
+
+
+def test_the_queue_has_an_end(tmp_path: Path):
+    with viewing(tmp_path) as (client, _):
+        case = segment(client, tmp_path, "slow")["case"]
+        wait_for(lambda: jobs(client)["slow"]["stage"] == "read")
+        asked = {"case": case, "bundle": "ct_lung"}
+        answers = [client.post("/api/jobs", headers=OURS, json=asked).status_code for _ in range(MOST_WAITING + 1)]
+        assert set(answers[:-1]) == {202}
+        assert answers[-1] == 422

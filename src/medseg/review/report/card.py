@@ -14,7 +14,7 @@ from medseg.review.report.cases import flags_of, were_flags_looked_for
 from medseg.review.report.facts import NOT_STATED
 from medseg.review.report.folders import Bundle, Results, Run
 from medseg.review.report.scores import empties
-from medseg.review.report.svg import fixed, number
+from medseg.review.report.svg import counted, fixed, number
 
 FEW_CASES = 30
 """Below, an interval is wide and the worst case has most likely not been met."""
@@ -106,7 +106,7 @@ def _measured(results: Results) -> list[tuple[str, str]]:
         dice = one.get("dice")
         if dice:
             low, high = dice["mean_ci95"]
-            value = f"{fixed(dice['mean'], 4)} [{fixed(low, 4)}, {fixed(high, 4)}], {dice['n']} cases"
+            value = f"{fixed(dice['mean'], 4)} [{fixed(low, 4)}, {fixed(high, 4)}], {counted(dice['n'], 'case')}"
             found.append((f"measured in {results.folder.resolve().name}: Dice {region}", value))
     return found
 
@@ -118,13 +118,16 @@ def _limits(results: Sequence[Results]) -> list[str]:
     for one in scored:
         where, cases = one.folder.resolve().name, int(one.summary.get("cases", 0))
         if cases < FEW_CASES:
-            told.append(f"{where}: only {cases} cases were scored; the worst that can happen has hardly been met.")
+            told.append(
+                f"{where}: only {counted(cases, 'case')} scored; the worst that can happen has hardly been met."
+            )
         told.append(f"{where}: {empties(one)}")
         told += _told_of_flags(one, where)
         ece = one.summary.get("calibration", {}).get("ece")
         told.append(f"{where}: {_calibration(ece)}")
         if one.summary.get("failed_cases"):
-            told.append(f"{where}: {len(one.summary['failed_cases'])} cases failed and count in no mean.")
+            failed = counted(len(one.summary["failed_cases"]), "case")
+            told.append(f"{where}: {failed} failed, which count in no mean.")
     if not scored:
         told.append("No scores are part of this report: how good the model is on these images is not known.")
     told.append(
@@ -136,7 +139,7 @@ def _limits(results: Sequence[Results]) -> list[str]:
 def _told_of_flags(results: Results, where: str) -> list[str]:
     if not were_flags_looked_for(results):
         return [f"{where}: nobody looked for signs of failure (no flags in the manifests)."]
-    return [f"{where}: {len(flags_of(results))} of {len(results.done)} cases are flagged."]
+    return [f"{where}: flagged {len(flags_of(results))} of {counted(len(results.done), 'case')}."]
 
 
 def _calibration(ece: float | None) -> str:

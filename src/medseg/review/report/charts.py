@@ -171,6 +171,24 @@ def reliability(
     return Figure(title, str(drawing), caption, [(name, i % MOST_SERIES) for i, name in enumerate(classes)])
 
 
+def receiver(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], *, caption: str) -> Figure:
+    """ROC curves: the share of failed cases that a warning finds, over the share of good cases that it calls out.
+
+    Parameters
+    ----------
+    lines
+        Name to (false alarms, sensitivity) at each threshold.
+    """
+    drawing = Drawing(title, caption)
+    x, y = drawing.across(0, 1), drawing.upwards(0, 1)
+    drawing.x_axis(x, "good cases that are called out")
+    drawing.y_axis(y, "failed cases that are found")
+    drawing.line(x(0), y(0), x(1), y(1), "zero")
+    for place, points in enumerate(lines.values()):
+        drawing.path([(x(alarms), y(found)) for alarms, found in points], f"line s{place % MOST_SERIES}")
+    return Figure(title, str(drawing), caption, [(name, i % MOST_SERIES) for i, name in enumerate(lines)])
+
+
 def _whole(ticks: Sequence[float]) -> list[float]:
     return [tick for tick in ticks if abs(tick - round(tick)) < 1e-9]
 

@@ -14,7 +14,7 @@ from typing import Any
 from medseg.errors import DataError, MedsegError
 from medseg.files import sha256_of
 from medseg.review.report.folders import PARTS, Results
-from medseg.review.report.svg import number
+from medseg.review.report.svg import counted, number
 from medseg.review.report.table import Column, Table, text, whole
 
 logger = logging.getLogger(__name__)
@@ -180,8 +180,8 @@ def _patients(content: Mapping[str, Any]) -> tuple[list[str], bool]:
             parts.setdefault(str(item.get("patient")), set()).add(part)
     twice = sorted(patient for patient, found in parts.items() if len(found) > 1)
     if twice:
-        return [f"{len(twice)} patients stand in two parts: {', '.join(twice[:10])}."], True
-    return [f"No patient stands in two parts ({len(parts)} patients)."], False
+        return [f"{counted(len(twice), 'patient')} in two parts: {', '.join(twice[:10])}."], True
+    return [f"No patient stands in two parts ({counted(len(parts), 'patient')})."], False
 
 
 def _read(path: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
@@ -210,10 +210,10 @@ def _read(path: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
 def _duplicates(leakage: Mapping[str, Any]) -> tuple[list[str], bool]:
     doubles = leakage["duplicates"]
     if not doubles:
-        return [f"No image stands twice, as it is or mirrored ({leakage['cases']} images compared)."], False
+        return [f"No image stands twice, as it is or mirrored ({counted(leakage['cases'], 'image')} compared)."], False
     across = leakage["across_parts"]
     told = [
-        f"{len(doubles)} pairs of images are the same, as they are or mirrored; {across} of them stand in two parts"
+        f"{counted(len(doubles), 'pair')} of the same image, as it is or mirrored; {across} across two parts"
         f"{', so scores are too good' if across else ''}."
     ]
     told += [f"{' and '.join(one['cases'])}: {one['kind']}, {' and '.join(one['parts'])}." for one in doubles[:10]]

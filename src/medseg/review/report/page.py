@@ -17,6 +17,7 @@ from medseg.review.report.card import ModelCard, card_of
 from medseg.review.report.cases import choose
 from medseg.review.report.datasheet import DataSheet, of_datalist, of_results
 from medseg.review.report.folders import Bundle, Results, Source, read_bundle, read_source
+from medseg.review.report.svg import counted
 
 EACH = 3
 """How many of the worst, the median and the best cases are shown."""
@@ -186,4 +187,5 @@ def _about(source: Source) -> str:
     parts = ["training run"] * bool(source.runs)
     parts += dict.fromkeys(kinds[one.kind] for one in source.results)
     cases = sum(len(one.done) for one in source.results)
-    return f"{' and '.join(parts) or 'bundle'}{f'; {cases} cases' if source.results else ''}"
+    kinds_told = " and ".join(parts) or "bundle"
+    return f"{kinds_told}; {counted(cases, 'case')}" if source.results else kinds_told

@@ -11,7 +11,8 @@ from medseg.review.report.folders import Results, Row
 from medseg.review.report.svg import fixed
 from medseg.review.report.table import Cell, Column, Table, figure, flag_count, text
 
-_BOXED = ("dice", "nsd_1mm", "nsd_1px", "hd95_mm", "hd95_px", "volume_difference_ml")
+_BOXED = ("dice", "hd95_mm", "hd95_px", "assd_mm", "assd_px", "cldice", "lesion_f1", "panoptic_quality")
+"""Scores with a box plot; each tolerance of the normalised surface Dice has one too."""
 _SPREAD = ("n", "mean", "sd", "median", "min", "q1", "q3", "max")
 _DECIMALS = {"1": 4, "mm": 2, "ml": 2, "cm2": 2, "px": 0, "lesions": 0}
 """Of a score's unit; summary.json and scores.csv have more, by which tables are sorted."""
@@ -133,9 +134,25 @@ def plots(results: Results) -> list[Figure]:
     return [*_box_plots(results.scores), *_agreements(results), *_reliability(results)]
 
 
+def calibration(results: Results) -> Table | None:
+    """How far confidence is off, of all classes and of each."""
+    found = results.summary.get("calibration")
+    if not found:
+        return None
+    keys = [key for key in ("ece", "brier") if key in found]
+    lines = [("all classes", found), *found.get("classes", {}).items()]
+    rows = [[text(name), *(figure(one.get(key)) for key in keys), figure(one.get("voxels"))] for name, one in lines]
+    columns = [Column("Class"), *(Column(_CALIBRATION[key], "0 is best", numeric=True) for key in keys)]
+    columns += [Column("Voxels given the class", numeric=True)]
+    return Table(f"Calibration over {found.get('cases', '?')} cases", columns, rows, sortable=False)
+
+
+_CALIBRATION = {"ece": "Expected calibration error", "brier": "Brier score"}
+
+
 def _box_plots(rows: Sequence[Row]) -> list[Figure]:
     figures = []
-    for name in (name for name in metric_names(rows) if name in _BOXED):
+    for name in (name for name in metric_names(rows) if name in _BOXED or name.startswith("nsd_")):
         groups = {region: _pairs(rows, region, name) for region in regions_of(rows)}
         filled = {region: many for region, many in groups.items() if many}
         figures.append(boxes(METRICS[name].title, filled, label=METRICS[name].heading))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medseg.review.report import card, facts, scores, training
+from medseg.review.report import card, facts, flagging, scores, training
 from medseg.review.report.blocks import (
     Block,
     Cards,
@@ -24,7 +24,7 @@ from medseg.review.report.cases import MOST_FLAGGED, CaseChoice, were_flags_look
 from medseg.review.report.datasheet import DataSheet
 from medseg.review.report.folders import Bundle, Results, Run
 from medseg.review.report.predictions import medians, prediction_plots, prediction_table
-from medseg.review.report.svg import fixed, number
+from medseg.review.report.svg import counted, fixed, number
 
 MOST_ROWS = 200
 """Longer tables are folded."""
@@ -78,12 +78,15 @@ def look_first(many: Sequence[Told]) -> Section:
         blocks += [Heading(told.name)] if len(many) > 1 else []
         failed = facts.failures(told.results)
         if failed is not None:
-            blocks += [Text(f"{len(failed.rows)} cases failed; they count in no score.", "bad"), TableBlock(failed)]
+            blocks += [
+                Text(f"{counted(len(failed.rows), 'case')} failed, which count in no score.", "bad"),
+                TableBlock(failed),
+            ]
         elif told.results.report.get("stopped"):
             blocks.append(Text(f"The run ended early: {told.results.report['stopped']}.", "bad"))
         else:
             blocks.append(Text("No case failed.", "good"))
-        blocks += _flagged(told)
+        blocks += _flagged(told, level=4 if len(many) > 1 else 3)
     return Section("first", "Look at these first", blocks)
 
 
@@ -96,7 +99,9 @@ def scored(many: Sequence[Told]) -> Section:
         if overview is None:
             blocks.append(Text("No case was scored, so there are no scores to show.", "missing"))
             continue
-        blocks += [TableBlock(overview), Text(scores.empties(told.results)), Figures(scores.plots(told.results))]
+        blocks += [TableBlock(overview), Text(scores.empties(told.results)), *_few(told.results)]
+        blocks.append(Figures([*scores.plots(told.results), *flagging.plots(told.results)]))
+        blocks += [TableBlock(one) for one in (scores.calibration(told.results), flagging.table(told.results)) if one]
         if not told.results.reliability:
             blocks.append(Text(f"No reliability curve: {_why_no_reliability(told.results)}.", "missing"))
         table, spread = scores.case_table(told.results, told.flag_counts, told.links), scores.spreads(told.results)
@@ -131,7 +136,7 @@ def shown(many: Sequence[Told]) -> Section:
             continue
         by = told.choice.ranked_by
         blocks.append(Text(f"Ordered by {by}." if by else "Nothing is known by which to order them.", "note"))
-        blocks += [Text(_legend(told.results), "note"), Cards(told.choice.others)]
+        blocks += [Text(_legend(told.results), "note"), Cards(told.choice.others, level=4 if len(many) > 1 else 3)]
     title = "Worst, median and best cases" if any("Dice" in told.choice.ranked_by for told in many) else "Cases"
     return Section("cases", title, blocks)
 
@@ -188,16 +193,23 @@ def model_cards(cards: Sequence[card.ModelCard], missing: Sequence[str]) -> Sect
     return Section("card", "Model card", [*blocks, *(Text(sentence, "missing") for sentence in missing)])
 
 
-def _flagged(told: Told) -> list[Block]:
+def _flagged(told: Told, *, level: int) -> list[Block]:
     cards = told.choice.flagged
     if not were_flags_looked_for(told.results):
         return [Text("Nobody looked for signs of failure: the manifests hold no flags.", "missing")]
     if not cards:
         return [Text("No case is flagged.", "good")]
-    blocks: list[Block] = [Text(f"{len(cards)} of {len(told.results.done)} cases are flagged.", "bad")]
+    blocks: list[Block] = [Text(f"Flagged: {len(cards)} of {counted(len(told.results.done), 'case')}.", "bad")]
     if len(cards) > MOST_FLAGGED:
         blocks.append(Text(f"The first {MOST_FLAGGED} are shown with a picture.", "note"))
-    return [*blocks, Text(_legend(told.results), "note"), Cards(cards)]
+    return [*blocks, Text(_legend(told.results), "note"), Cards(cards, level)]
+
+
+def _few(results: Results) -> list[Block]:
+    cases = int(results.summary.get("cases", 0))
+    if cases >= card.FEW_CASES:
+        return []
+    return [Text(f"Only {counted(cases, 'case')} scored: the intervals are wide and not to be leant on.", "missing")]
 
 
 def _legend(results: Results) -> str:

@@ -74,6 +74,11 @@ def fixed(value: float, decimals: int) -> str:
     return f"{value:,.{decimals}f}".replace("-", MINUS)
 
 
+def counted(count: int, thing: str) -> str:
+    """ "1 case", "2 cases"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 class Drawing:
     """An SVG with marks on two scales.
 

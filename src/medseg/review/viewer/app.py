@@ -9,7 +9,9 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from medseg.errors import MedsegError
@@ -40,6 +42,8 @@ def make_app(viewer: Viewer) -> Guard:
     app.add_exception_handler(MedsegError, _refused)
     app.add_exception_handler(AbsentError, _absent)
     app.add_exception_handler(TooLargeError, _too_large)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _plain)
     for routes in (case_routes, job_routes, login_routes, review_routes):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -63,6 +67,17 @@ def _refused(request: Request, error: Exception) -> Response:
 
 def _absent(request: Request, error: Exception) -> Response:
     return refusal(404, _told(request, error))
+
+
+def _malformed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    wrong = sorted({".".join(map(str, one["loc"])) for one in error.errors()})
+    return refusal(422, f"the request is malformed: {', '.join(wrong)}")
+
+
+def _plain(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refusal(error.status_code, str(error.detail).lower(), **dict(error.headers or {}))
 
 
 def _too_large(request: Request, error: Exception) -> Response:

@@ -324,3 +324,54 @@ def test_masks_that_were_only_scored_say_what_is_not_known(evaluated: Path, tmp_
     assert "No reliability curve: masks alone say nothing of confidence." in text
     assert "The folder holds no picture of this case." in text
     assert "No fingerprint: the masks were scored without their images." in text
+
+
+def test_a_case_that_is_flagged_and_among_the_worst_is_pictured_once_and_linked(tmp_path: Path) -> None:
+    maker = FolderMaker(tmp_path / "scores")
+    for i in range(3):
+        maker.case(f"case_{i}", shift=i, flags=[FLAG] if i == 2 else [])
+    root = parse(report(maker.close(), to=tmp_path))
+    first, cases = (
+        next(one for one in root.all("section") if one.attributes["id"] == name) for name in ("first", "cases")
+    )
+    assert len(first.all("img")) == 1
+    worst = cases.all("article")[0]
+    assert worst.all("h3")[0].text == "worst case_2"
+    assert worst.all("img") == []
+    assert worst.all("a")[0].attributes["href"] == f"#{first.all('article')[0].attributes['id']}"
+
+
+def test_of_many_flagged_cases_the_first_are_shown_and_the_others_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medseg.review.report.cases.MOST_FLAGGED", 2)
+    maker = FolderMaker(tmp_path / "masks", truth=False)
+    for i in range(3):
+        maker.case(f"case_{i}", flags=[FLAG])
+    root = parse(report(maker.close(), to=tmp_path))
+    assert "Flagged: 3 of 3 cases." in root.text
+    assert "Only the first 2 are shown here" in root.text
+    assert [row["Flags"][0] for row in table_of(root, "Each case")] == ["1", "1", "1"]
+
+
+def test_the_roc_of_the_flags_is_drawn_with_the_area_of_the_summary(tmp_path: Path) -> None:
+    maker = FolderMaker(tmp_path / "scores")
+    for i, shift in enumerate((0, 2, 0, 2)):
+        maker.case(f"case_{i}", shift=shift)
+    folder = maker.close()
+    for i, excess in enumerate((0.1, 3.0, 0.2, 0.15)):  # one failed case is above both good ones, one between them
+        path = folder / f"case_{i}_manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "flag_excess": excess}))
+    summary = json.loads((folder / "summary.json").read_text())
+    area = {"auc": 0.75, "auc_ci95": [0.5, 1.0], "failed": 2, "good": 2}
+    summary["failure_flags"] = {"cases": 4, "flagged": 1, "dice_below": 0.9, "failed": 2, "roc": {"rules": area}}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    root = parse(report(folder, to=tmp_path))
+    rows = {row["What"][0]: row["Value"][0] for row in table_of(root, "Failure flags")}
+    assert rows["area under the ROC curve, rules"] == "0.750 [0.500, 1.000]"
+    (figure,) = [one for one in root.all("figure") if "true failures" in one.all("figcaption")[0].text]
+    assert "rules (area 0.750)" in figure.text
+    points = [tuple(map(float, pair.split(","))) for pair in figure.all("polyline")[0].attributes["points"].split()]
+    width, height = 380 - 64 - 12, 270 - 12 - 42
+    fractions = [(round((x - 64) / width, 2), round((228 - y) / height, 2)) for x, y in points]
+    assert fractions == [(0, 0), (0, 0.5), (0.5, 0.5), (0.5, 1), (1, 1)]

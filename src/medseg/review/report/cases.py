@@ -14,7 +14,7 @@ from medseg.review.report.scores import mean_dice
 from medseg.review.report.svg import fixed, number
 
 MOST_FLAGGED = 12
-"""Flagged cases beyond these are listed without a picture, which the report says."""
+"""Flagged cases beyond these are only marked in the table, which the report says."""
 _QUALITY = 82
 
 
@@ -38,7 +38,7 @@ class CaseCard:
     id
         The case's id.
     anchor
-        Its id in the page; "" for one that is shown elsewhere in it already.
+        Its id in the page.
     why
         "worst", "median", "best", ...; empty where the flags tell it.
     flags
@@ -57,11 +57,21 @@ class CaseCard:
     picture: Shown | None = None
     missing: str = ""
     """Why there is no picture."""
+    elsewhere: str = ""
+    """Id of the card in the page that shows this case already."""
 
 
 @dataclass(frozen=True)
 class CaseChoice:
-    """The cases of one folder: `flagged` with pictures as far as they go, `others` by how good or sure they are."""
+    """The cases of one folder: the first of the flagged ones, and others by how good or sure they are.
+
+    Attributes
+    ----------
+    ranked_by
+        What the order goes by; empty where nothing is known.
+    flags
+        Case to its flags, of all flagged cases.
+    """
 
     flagged: Sequence[CaseCard]
     others: Sequence[CaseCard]
@@ -99,9 +109,13 @@ def choose(results: Results, *, each: int, prefix: str) -> CaseChoice:
     values, what = _ranking(results)
     order = sorted(values, key=lambda case: (values[case], case))
     first = sorted(flags, key=lambda case: (values.get(case, 0.0), case))
-    makes = _CardMaker(results, values, flags, prefix)
-    flagged = [makes.card(case, "", pictured=i < MOST_FLAGGED) for i, case in enumerate(first)]
-    others = [makes.card(case, why, pictured=case not in first) for case, why in _places(order, each, what)]
+    makes = _CardMaker(results, values, what, flags, prefix)
+    flagged = [makes.card(case) for case in first[:MOST_FLAGGED]]
+    above = {one.id: one.anchor for one in flagged}
+    others = [
+        CaseCard(case, "", why, elsewhere=above[case]) if case in above else makes.card(case, why)
+        for case, why in _places(order, each, what)
+    ]
     return CaseChoice(flagged, others, what, flags)
 
 
@@ -145,21 +159,14 @@ def _places(order: Sequence[str], each: int, what: str) -> list[tuple[str, str]]
 class _CardMaker:
     results: Results
     values: Mapping[str, float]
+    what: str
     flags: Mapping[str, Sequence[str]]
     prefix: str
 
-    def card(self, case: str, why: str, *, pictured: bool) -> CaseCard:
+    def card(self, case: str, why: str = "") -> CaseCard:
         anchor = f"{self.prefix}-case-{self.results.done.index(case) + 1}" if case in self.results.done else ""
-        if why and case in self.flags:
-            return CaseCard(case, "", why, facts=[("shown", "above, among the flagged cases")])
-        picture = self._picture(case, pictured)
-        missing = (
-            ""
-            if picture
-            else "The folder holds no picture of this case."
-            if pictured
-            else "One of many flagged cases: no picture here."
-        )
+        picture = self._picture(case)
+        missing = "" if picture else "The folder holds no picture of this case."
         return CaseCard(case, anchor, why, self.flags.get(case, ()), self._facts(case), picture, missing)
 
     def _facts(self, case: str) -> list[tuple[str, str]]:
@@ -177,22 +184,18 @@ class _CardMaker:
         ]
         return facts + [("note", str(note)) for note in manifest.get("notes", [])]
 
-    def _picture(self, case: str, pictured: bool) -> Shown | None:
+    def _picture(self, case: str) -> Shown | None:
         comparison, preview = (self.results.output(case, kind) for kind in ("comparison", "preview"))
         path = comparison or preview
-        if path is None or not pictured:
+        if path is None:
             return None
         shows = (
             "image, truth, prediction, and contours: truth yellow, prediction magenta, both white"
             if comparison
             else "the image with the prediction as coloured areas and contours"
         )
-        score = f"; {number(self.values[case])} {self._what}" if case in self.values and self._what else ""
+        score = f"; {number(self.values[case])} {self.what}" if case in self.values and self.what else ""
         return _shown(path, columns=4 if comparison else 1, alt=f"Case {case}: {shows}{score}")
-
-    @property
-    def _what(self) -> str:
-        return _ranking(self.results)[1]
 
 
 def _predicted(manifest: Mapping[str, Any]) -> list[tuple[str, float]]:

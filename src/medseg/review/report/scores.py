@@ -221,4 +221,4 @@ def _spread_cell(name: str, key: str, value: float | None) -> Cell:
 
 def decimals_of(name: str) -> int:
     """Digits behind the point that a score is shown with."""
-    return _DECIMALS[METRICS[name].unit]
+    return 2 if name.startswith(("hd", "assd")) else _DECIMALS[METRICS[name].unit]

@@ -20,7 +20,7 @@ from medseg.review.report.blocks import (
     Tile,
     Tiles,
 )
-from medseg.review.report.cases import MOST_FLAGGED, CaseChoice, were_flags_looked_for
+from medseg.review.report.cases import CaseChoice, were_flags_looked_for
 from medseg.review.report.datasheet import DataSheet
 from medseg.review.report.folders import Bundle, Results, Run
 from medseg.review.report.predictions import medians, prediction_plots, prediction_table
@@ -194,14 +194,15 @@ def model_cards(cards: Sequence[card.ModelCard], missing: Sequence[str]) -> Sect
 
 
 def _flagged(told: Told, *, level: int) -> list[Block]:
-    cards = told.choice.flagged
+    cards, count = told.choice.flagged, len(told.choice.flags)
     if not were_flags_looked_for(told.results):
         return [Text("Nobody looked for signs of failure: the manifests hold no flags.", "missing")]
     if not cards:
         return [Text("No case is flagged.", "good")]
-    blocks: list[Block] = [Text(f"Flagged: {len(cards)} of {counted(len(told.results.done), 'case')}.", "bad")]
-    if len(cards) > MOST_FLAGGED:
-        blocks.append(Text(f"The first {MOST_FLAGGED} are shown with a picture.", "note"))
+    blocks: list[Block] = [Text(f"Flagged: {count} of {counted(len(told.results.done), 'case')}.", "bad")]
+    if count > len(cards):
+        text = f"Only the first {len(cards)} are shown here; the others are marked in the table of all cases."
+        blocks.append(Text(text, "missing"))
     return [*blocks, Text(_legend(told.results), "note"), Cards(cards, level)]
 
 

@@ -32,7 +32,12 @@ def test_every_curve_that_is_promised_is_there(events: Any) -> None:
         "train/learning_rate",
         "train/epoch_seconds",
         "validation/val_mean_dice",
-        *(f"val_{score}/{label}" for score in ("dice", "iou") for label in ("anterior", "posterior")),
+        "validation/val_mean_nsd",
+        *(
+            f"val_{score}/{label}"
+            for score in ("dice", "iou", "hd95_mm", "nsd_1mm")
+            for label in ("anterior", "posterior")
+        ),
     }
     for tag in scalars:
         assert [event.step for event in events.Scalars(tag)] == [1, 2, 3, 4], tag

@@ -10,7 +10,20 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from medseg import __version__
-from medseg.cli import bundle, cases, completion, data, failure_flags, pacs, report, review, scores, train
+from medseg.cli import (
+    bundle,
+    cases,
+    completion,
+    config,
+    data,
+    failure_flags,
+    pacs,
+    postprocess,
+    report,
+    review,
+    scores,
+    train,
+)
 from medseg.cli.arguments import Parser, UsageError
 from medseg.cli.console import (
     INTERRUPTED,
@@ -116,7 +129,9 @@ def new_parser() -> Parser:
     cases.add_commands(commands)
     scores.add_commands(commands)
     failure_flags.add_commands(commands)
+    postprocess.add_commands(commands)
     bundle.add_commands(commands)
+    config.add_commands(commands)
     pacs.add_commands(commands)
     review.add_commands(commands)
     report.add_commands(commands)

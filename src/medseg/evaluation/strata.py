@@ -101,7 +101,8 @@ def split_rows(rows: Sequence[CaseScore], strata: Strata) -> dict[str, list[Case
     parts: dict[str, list[CaseScore]] = {name: [] for name in sorted(set(of_row), key=_order)}
     for row, name in zip(rows, of_row, strict=True):
         parts[name].append(row)
-    return parts
+    order = list(dict.fromkeys(row.region for row in rows))
+    return {name: sorted(part, key=lambda row: order.index(row.region)) for name, part in parts.items()}
 
 
 def _of_rows(rows: Sequence[CaseScore], strata: Strata) -> list[str]:

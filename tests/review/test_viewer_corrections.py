@@ -15,29 +15,25 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 from starlette.testclient import TestClient
-from viewer_parts import AFFINE, BASE, OURS, SIZE, cases_by_name, mask, read_json, read_nifti, viewing, volume, voxels
+from viewer_parts import (
+    AFFINE,
+    BASE,
+    OURS,
+    SIZE,
+    cases_by_name,
+    correct,
+    painted,
+    read_json,
+    read_nifti,
+    review,
+    viewing,
+    volume,
+    voxels,
+)
 
 from medseg.datasets import load_datalist
 from medseg.errors import ReviewError
 from medseg.review.viewer.reviews import Reviews
-
-
-def painted() -> np.ndarray:
-    """The prediction of case_0 with five voxels more of label 2."""
-    labels = mask(0).array.copy()
-    labels[0, 0:5, 7] = 2
-    return labels
-
-
-def correct(client: TestClient, case: str, labels: np.ndarray, **more: Any) -> Any:
-    shape = ",".join(map(str, labels.shape))
-    headers = {**OURS, "X-Shape": shape, "X-By": more.pop("by", "Dr%20J%C3%BCrgens")}
-    return client.put(f"/api/cases/{case}/correction", headers=headers, content=voxels(labels), params=more)
-
-
-def review(client: TestClient, case: str, status: str | None, comment: str = "", by: str = "me") -> Any:
-    said = {"status": status, "comment": comment, "by": by}
-    return client.put(f"/api/cases/{case}/review", headers=OURS, json=said)
 
 
 def test_a_correction_is_a_new_file_on_the_images_grid_with_who_and_when(folder: Path, tmp_path: Path):

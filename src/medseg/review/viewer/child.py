@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_WORKER = ("-m", "medseg.review.viewer.worker")
+WORKER = ("-m", "medseg.review.viewer.worker")
 
 
 class ChildDiedError(RuntimeError):
@@ -22,10 +22,10 @@ class Child:
     Parameters
     ----------
     command
-        What is run, after the interpreter; for tests.
+        What is run, after the interpreter: `WORKER` and the viewer's folder.
     """
 
-    def __init__(self, command: tuple[str, ...] = _WORKER) -> None:
+    def __init__(self, command: tuple[str, ...]) -> None:
         self._command = command
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()

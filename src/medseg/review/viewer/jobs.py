@@ -90,7 +90,7 @@ class Jobs:
     hide
         Takes out of error texts what no user needs to see.
     child
-        The process; for tests.
+        The process.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class Jobs:
         *,
         done: Callable[[Job, Mapping[str, str]], None],
         hide: Callable[[str], str],
-        child: Child | None = None,
+        child: Child,
     ) -> None:
-        self._done, self._hide, self._child = done, hide, Child() if child is None else child
+        self._done, self._hide, self._child = done, hide, child
         self._jobs: dict[str, Job] = {}
         self._changed = threading.Condition()
         self._closed = False

@@ -16,7 +16,7 @@ from medseg.files import sha256_of
 from medseg.review.viewer.access import Access
 from medseg.review.viewer.cases import bundle_modality, details, label_names, summary
 from medseg.review.viewer.catalogue import Choice, choices
-from medseg.review.viewer.child import Child
+from medseg.review.viewer.child import WORKER, Child
 from medseg.review.viewer.corrections import Corrections, check_values, unpack_voxels
 from medseg.review.viewer.entries import AbsentError, Entries, Entry, key_of
 from medseg.review.viewer.export import Accepted
@@ -55,6 +55,7 @@ class Viewer:
         self.corrections = Corrections()
         self._uploads_reviews = Reviews(session.results)
         self._folder_reviews = self._uploads_reviews if settings.folder is None else Reviews(settings.folder)
+        child = Child((*WORKER, str(session.folder))) if child is None else child
         self.jobs = Jobs(done=self._segmented, hide=session.hide, child=child)
         if settings.folder is not None:
             for entry in read_folder(settings.folder, truth=settings.truth, datalist=settings.datalist):

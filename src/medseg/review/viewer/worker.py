@@ -41,10 +41,12 @@ class Worker:
     ----------
     answers
         Where answers are written.
+    folder
+        Where it may write for the time of loading; the viewer removes it.
     """
 
-    def __init__(self, answers: IO[str]) -> None:
-        self._answers = answers
+    def __init__(self, answers: IO[str], *, folder: Path) -> None:
+        self._answers, self._folder = answers, folder
         self._loaded: OrderedDict[str, LoadedBundle] = OrderedDict()
 
     def tell(self, **answer: object) -> None:
@@ -85,7 +87,7 @@ class Worker:
         if path not in self._loaded:
             from medseg.workflows.service import LoadedBundle
 
-            with tempfile.TemporaryDirectory(prefix="medseg-load-") as folder:
+            with tempfile.TemporaryDirectory(prefix="load-", dir=self._folder) as folder:
                 self._loaded[path] = LoadedBundle(path, folder=Path(folder))
             while len(self._loaded) > LOADED_AT_MOST:
                 self._loaded.popitem(last=False)
@@ -93,8 +95,8 @@ class Worker:
         return self._loaded[path]
 
 
-def main() -> None:
-    """Answer requests until standard input ends."""
+def main(folder: str) -> None:
+    """Answer requests until standard input ends; `folder` is the viewer's own."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
@@ -102,7 +104,7 @@ def main() -> None:
         os.nice(_NICENESS)  # the page goes first
     requests: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    worker = Worker(answers)
+    worker = Worker(answers, folder=Path(folder))
     import medseg.workflows.service  # noqa: F401 (torch and MONAI take seconds: before the first request, not after it)
 
     worker.tell(ready=True)
@@ -117,4 +119,4 @@ def _listen(requests: SimpleQueue[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

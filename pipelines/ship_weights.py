@@ -1,9 +1,11 @@
 """Put the weights of a finished run into its bundle, if they score better than those that are there.
 
 python pipelines/ship_weights.py BUNDLE RUN_DIR --command "medseg train ..." [--force]
+python pipelines/ship_weights.py BUNDLE --scores-only
 
 The run's best weights are halved to float16 and scored on the run's own test part in that form; what is shipped is
-what was scored. The bundle's metadata (eval_metrics) and docs/README.md (between the markers) get the scores.
+what was scored. The bundle's metadata (eval_metrics) and docs/README.md (between the markers) get the scores, and models/scores.json
+those of that README, for `medseg bundle verify`; with --scores-only nothing but that last file is written.
 """
 
 from __future__ import annotations
@@ -21,22 +23,29 @@ from typing import Any
 import torch
 
 from medseg.bundle import find_bundle
+from medseg.bundle.verify import BEGIN, END, write_scores
 from medseg.workflows import evaluate
 
 MOST_BYTES = 16_000_000
-BEGIN, END = "<!-- scores: written by pipelines/ship_weights.py -->", "<!-- end of scores -->"
 
 
 def main() -> int:
     """Halve, score, compare, install."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--command", required=True, help="how the run was made, for the bundle's README")
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--command", help="how the run was made, for the bundle's README")
+    parser.add_argument("--scores-only", action="store_true", help="write models/scores.json from the README as it is")
     parser.add_argument("--force", action="store_true", help="install even if the scores are not better")
     options = parser.parse_args()
 
-    bundle, run = find_bundle(options.bundle), options.run.resolve()
+    bundle = find_bundle(options.bundle)
+    if options.scores_only:
+        print(f"written: {write_scores(bundle)}")
+        return 0
+    if options.run is None or options.command is None:
+        parser.error("RUN_DIR and --command are needed, or --scores-only")
+    run = options.run.resolve()
     trial = halved(run, run.parent / f"{run.name}-half")
     report = evaluate(trial, datalist=run / "datalist.json", output_dir=trial / "evaluation")
     if report.failed:
@@ -85,6 +94,7 @@ def install(trial: Path, bundle: Path, metadata: dict[str, Any], summary: Mappin
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     readme.write_text(f"{before}{BEGIN}\n{scores(trial, summary, command)}\n{END}{after}", encoding="utf-8")
+    write_scores(bundle)
 
 
 def scores(trial: Path, summary: Mapping[str, Any], command: str) -> str:

@@ -88,9 +88,8 @@ def _of_node(name: str, node: Node, names: Mapping[str, str], modules: set[str])
         yield f"takes in another file, {_shown(node.content[1:])}"
     elif isinstance(node.content, str):
         text = absolute(node.content, name)
-        whole = _REFERENCE.fullmatch(text)
-        for reference in _REFERENCE.findall(text) if whole or _is_expression(node) else ():
-            yield from _of_reference(reference[1:], modules)
+        for reference in references(text):
+            yield from _of_reference(reference, modules)
         if _is_expression(node) and name not in modules:
             yield from _of_expression(text, names)
 
@@ -109,12 +108,21 @@ def _of_expression(text: str, names: Mapping[str, str]) -> Iterator[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         yield f"an expression that is no Python: {_shown(text)}"
         return
-    for what in dict.fromkeys([*refused_forms(tree), *refused_names(tree, names)]):
-        yield f"{what} in {_shown(text)}"
+    found = dict.fromkeys([*refused_names(tree, names), *refused_forms(tree)])
+    for what in found:
+        if what.replace("uses the name", "calls") not in found or what.startswith("calls"):
+            yield f"{what} in {_shown(text)}"
     for call in ast.walk(tree):
         for keyword in call.keywords if isinstance(call, ast.Call) else ():
             if keyword.arg is not None:
                 yield from _of_argument(keyword.arg, _literal(keyword.value))
+
+
+def references(text: str) -> list[str]:
+    """The ids that a text refers to: all of an expression, one of a text that is nothing but a reference."""
+    whole = _REFERENCE.fullmatch(text.replace("#", "::"))
+    found = _REFERENCE.findall(text.replace("#", "::")) if whole or text.startswith("$") else []
+    return [reference[1:] for reference in found]
 
 
 def substituted(text: str) -> str:

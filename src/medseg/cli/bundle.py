@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.cli import check
+from medseg.cli import bundle_files, check
 from medseg.cli.arguments import Commands, add_bundle, add_configuration, add_json, add_noun, add_verb, overrides
 from medseg.cli.console import DONE, say_result
 from medseg.cli.flags import add_datalist, add_device
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Add `bundle list`, `bundle show`, `bundle precision` and `bundle check`."""
+    """Add `bundle list`, `show`, `precision`, `check`, and what is done with whole bundles."""
     nouns = add_noun(commands, "bundle", does="look at the bundles")
     add_json(
         add_verb(nouns, "list", _list, does="list the bundles that come with medseg", example="medseg bundle list")
@@ -34,6 +34,7 @@ def add_commands(commands: Commands) -> None:
     add_json(show)
     _add_precision(nouns)
     check.add_commands(nouns)
+    bundle_files.add_commands(nouns)
 
 
 def known_bundles() -> str:

@@ -1,0 +1,72 @@
+"""A new bundle made from one that is there: its configuration under another name, no weights, no scores."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from medseg.bundle.metadata import METADATA_FILE, check_metadata
+from medseg.bundle.pack import without_run
+from medseg.errors import BundleError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_FIRST = "0.1.0"
+_NO_WEIGHTS = {"weights_license": "not chosen yet", "weights_license_reason": "there are no weights yet"}
+
+
+def new_bundle(name: str, *, source: Path, parent: Path) -> Path:
+    """Make the folder `parent`/`name`, a bundle with the configuration of `source`, and return it.
+
+    Parameters
+    ----------
+    name
+        Of the bundle and its folder: letters, digits, _ and -.
+    source
+        A bundle, or a run's folder.
+    parent
+        Where the new folder goes.
+
+    Raises
+    ------
+    BundleError
+        Not a name, the folder is there already, or `source` breaks the specification.
+    """
+    if not _NAME.fullmatch(name):
+        raise BundleError("a bundle's name", got=repr(name), expected="letters, digits, _ and -, such as ct_liver")
+    folder = parent / name
+    if folder.exists():
+        raise BundleError(f"{folder} is there already", next_step="choose another name, or another folder with -o")
+    metadata = _metadata(name, check_metadata(source / METADATA_FILE), source)
+    (folder / "docs").mkdir(parents=True)
+    (folder / "configs").mkdir()
+    for path in sorted((source / "configs").iterdir()):
+        if path.suffix in (".yaml", ".yml", ".conf") and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            (folder / "configs" / path.name).write_text(without_run(text), encoding="utf-8")
+    text = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
+    (folder / METADATA_FILE).write_text(text, encoding="utf-8")
+    (folder / "docs" / "README.md").write_text(_readme(name, metadata, source), encoding="utf-8")
+    if (source / "LICENSE").is_file():
+        shutil.copyfile(source / "LICENSE", folder / "LICENSE")
+    return folder
+
+
+def _metadata(name: str, metadata: dict[str, Any], source: Path) -> dict[str, Any]:
+    own = {**metadata.get("medseg", {}), **_NO_WEIGHTS} if "medseg" in metadata else {}
+    origin = f"first version, made from {metadata.get('name', source.name)} {metadata['version']}"
+    changes = {"name": name, "version": _FIRST, "changelog": {_FIRST: origin}, "eval_metrics": {}}
+    return {**metadata, **changes, **({"medseg": own} if own else {})}
+
+
+def _readme(name: str, metadata: dict[str, Any], source: Path) -> str:
+    return (
+        f"# {name}\n\n"
+        f"Made from the bundle {source.name}; it has no weights yet. Say in configs/metadata.json what it segments\n"
+        "and from which data, and in configs/common.yaml how.\n\n"
+        f"    medseg bundle check {name}\n"
+        f"    medseg train {name} --datalist DATALIST.json -o RUN_DIR\n\n"
+        f"Task as of {source.name}: {metadata['task']}.\n"
+    )

@@ -56,7 +56,7 @@ def _window(low: float, high: float) -> Spoil:
     """What lies between two percentiles keeps its contrast, the rest is black or white."""
 
     def spoil(image: FloatArray, truth: LabelArray, generator: np.random.Generator) -> tuple[FloatArray, LabelArray]:
-        return np.clip(image, *np.percentile(image, [low, high])), truth
+        return np.clip(image, *np.percentile(image, [low, high]).astype(np.float32)), truth
 
     return spoil
 

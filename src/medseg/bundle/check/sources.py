@@ -166,10 +166,12 @@ class Sources:
         return found
 
     def _member(self, found: Found, part: str) -> Found:
-        methods = found.summary["methods"]
-        if part in methods:
-            return Found("function", found.module, part, methods[part])
-        return Found("opaque")
+        """A function of a class, called on the class; a method wants an object first, so that it tells nothing."""
+        made = found.summary["methods"].get(part)
+        if made is None or not (made["static"] or made["bound"]):
+            return Found("opaque")
+        params = made["params"] if made["static"] else made["params"][1:]
+        return Found("function", found.module, part, {**made, "params": params})
 
     def _in_stub(self, module: str, name: str) -> bool:
         """Whether a module made while running may have `name`; those of torch stand in the stubs of its core."""

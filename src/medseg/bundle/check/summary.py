@@ -216,6 +216,7 @@ def _signature(node: _Function) -> dict[str, Any]:
         "kwargs": None if spec.kwarg is None else _kwargs_use(node, spec.kwarg.arg),
         "also": _deprecated(node.decorator_list),
         "static": "staticmethod" in decorators,
+        "bound": "classmethod" in decorators,
         "property": "property" in decorators,
         "odd": any(d not in PASSED_THROUGH and d not in ("setter", "getter") for d in decorators),
         "returns": None if node.returns is None else ast.unparse(node.returns),

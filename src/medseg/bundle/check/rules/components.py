@@ -67,11 +67,14 @@ def _arguments(
 ) -> Iterator[Finding]:
     given = arguments(node)
     short = target.content.split(".")[-1]
-    unknown = [key for key in given if key not in takes.names] if not takes.open else []
+    unknown = [key for key in given if key not in takes.names]
     for key in unknown:
-        hint = did_you_mean(key, set(takes.names) - set(given))
-        what = f"{name}: {short} takes no argument {key}"
-        yield context.error("unknown-argument", given[key], what, expected=", ".join(takes.names), hint=hint)
+        hint = did_you_mean(key, set(takes.names) - set(given), cutoff=0.85 if takes.open else 0.6)
+        if takes.open and hint is None:
+            continue  # handed on to what text does not tell
+        make = context.warning if takes.open else context.error
+        what = f"{name}: {short} {'has' if takes.open else 'takes'} no argument {key}"
+        yield make("unknown-argument", given[key], what, expected=", ".join(takes.names), hint=hint)
     lacking = [one for one in takes.required if one not in given] if not partial else []
     for lack in lacking:
         what = f"{name}: {short} lacks its argument {lack}"

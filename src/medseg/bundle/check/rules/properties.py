@@ -48,10 +48,9 @@ def required(context: Context) -> Iterator[Finding]:
     kind = context.merged.plan.kind
     for name, what in REQUIRED.get(kind or "", {}).items():
         node = context.merged.find(name)
-        parent = name.rpartition("::")[0]
         if node is not None:
             yield from _wrong(context, name, node, what)
-        elif not parent or context.merged.find(parent) is not None:
+        elif what != "number" or context.merged.find(name.rpartition("::")[0]) is not None:
             yield _missing(context, name)
 
 

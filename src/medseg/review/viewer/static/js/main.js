@@ -39,7 +39,7 @@ async function start() {
     set({ server, cases });
   } catch (error) {
     say($("stage-error"), error.message);
-    document.body.dataset.ready = "";
+    document.body.dataset.failed = "";
     return;
   }
   $("folder").textContent = state.server.folder ?? "";

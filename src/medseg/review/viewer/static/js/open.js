@@ -62,8 +62,11 @@ function busiest(study, layer, middle) {
       }
     }
   }
-  const largest = counts.map((along) => along.reduce((best, count, at) => (count > along[best] ? at : best), 0));
-  return counts[2][largest[2]] ? largest : middle;
+  return counts.map((along, axis) => {
+    const most = Math.max(...along);
+    const large = [...along.keys()].filter((at) => along[at] >= 0.98 * most);
+    return most ? large[large.length >> 1] : middle[axis];
+  });
 }
 
 /** Opens the case with this id; false where the reader chose to stay, or it could not be opened. */
@@ -71,8 +74,7 @@ export async function openCase(id) {
   if (!(await mayLeave())) return false;
   loading?.abort();
   const mine = (loading = new AbortController());
-  delete document.body.dataset.ready;
-  delete document.body.dataset.solid;
+  for (const sign of ["ready", "failed", "solid"]) delete document.body.dataset[sign];
   say($("stage-error"), "");
   show($("welcome"), false);
   waiting("Loading");
@@ -92,6 +94,7 @@ export async function openCase(id) {
     waiting("");
     set({ current: null, study: null });
     say($("stage-error"), error.message);
+    document.body.dataset.failed = id;
     return false;
   }
 }

@@ -51,6 +51,7 @@ def manifest_of(flags: Sequence[Mapping[str, Any]] | None, *, confidence: float 
         "device": "cpu",
         "precision": "float32",
         "confidence": [{"value": 1, "name": "left lung", "voxels": 9, "mean_confidence": confidence}],
+        "case_confidence": {"mean_confidence": confidence, "mean_entropy": 0.1},
         "notes": [],
         "measurements": {},
         **judged,

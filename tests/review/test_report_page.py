@@ -212,6 +212,7 @@ def test_predictions_without_truth_have_volumes_confidence_flags_and_pictures(tm
     assert [row["Case"][0] for row in rows] == ["case_2", "case_0", "case_1", "case_3"]
     assert rows[0]["left lung: Volume (ml)"] == ("2.048", "2.048")  # 4 x 8 x 8 voxels of 8 mm3
     assert rows[2]["left lung: confidence"] == ("0.5", "0.5")
+    assert rows[3]["Confidence"] == ("0.9", "0.9")
     shown = [article.all("h3")[0].text for article in root.all("article")]
     assert shown == ["case_2", "least sure case_1", "median case_2", "surest case_0"]
     assert "There is no truth for these cases" in root.text

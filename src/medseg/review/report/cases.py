@@ -124,19 +124,9 @@ def _ranking(results: Results) -> tuple[dict[str, float], str]:
     dice = mean_dice(results.scores)
     if dice:
         return dice, "mean Dice over the regions"
-    sure = {case: _confidence(one) for case, one in results.manifests.items()}
+    sure = {case: results.confidence(case) for case in results.manifests}
     known = {case: value for case, value in sure.items() if value is not None}
-    return (known, "mean confidence of the labels") if known else (dict.fromkeys(results.done, 0.0), "")
-
-
-def _confidence(manifest: Mapping[str, Any]) -> float | None:
-    """Mean over the labels, without the background, of the network's mean confidence."""
-    values = [
-        one["mean_confidence"]
-        for one in manifest.get("confidence", [])
-        if one.get("value") and one.get("mean_confidence") is not None
-    ]
-    return sum(values) / len(values) if values else None
+    return (known, "how sure the network was of each case") if known else (dict.fromkeys(results.done, 0.0), "")
 
 
 def _places(order: Sequence[str], each: int, what: str) -> list[tuple[str, str]]:
@@ -176,6 +166,8 @@ class _CardMaker:
             for row in self.results.scores
             if row["case"] == case and row.get("dice")
         ]
+        sure = self.results.confidence(case)
+        facts += [] if sure is None else [("confidence", fixed(sure, 4))]
         facts += [(f"predicted Dice {name}".strip(), number(float(value))) for name, value in _predicted(manifest)]
         facts += [(f"predicted {label['name']}", _size(label)) for label in manifest.get("labels", [])]
         facts += [
@@ -194,7 +186,7 @@ class _CardMaker:
             if comparison
             else "the image with the prediction as coloured areas and contours"
         )
-        score = f"; {number(self.values[case])} {self.what}" if case in self.values and self.what else ""
+        score = f"; {number(self.values[case])} {self.what}" if case in self.values and "Dice" in self.what else ""
         return _shown(path, columns=4 if comparison else 1, alt=f"Case {case}: {shows}{score}")
 
 

@@ -114,6 +114,11 @@ class Results:
         """Ids of the cases that were done."""
         return [case["id"] for case in self.cases if case["status"] == "done"]
 
+    def confidence(self, case: str) -> float | None:
+        """How sure the network was of a case, over the voxels of its labels; None where that is not known."""
+        found = self.manifests.get(case, {}).get("case_confidence", {}).get("mean_confidence")
+        return None if found is None else float(found)
+
     def output(self, case: str, kind: str) -> Path | None:
         """The file of a kind ("mask", "preview", "comparison") of a case, where it is there."""
         entry = next((one for one in self.cases if one["id"] == case), {})

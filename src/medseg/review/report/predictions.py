@@ -26,6 +26,7 @@ def prediction_table(results: Results, flagged: Mapping[str, int] | None, links:
     names, measured = label_names(results), _measurements(results)
     unit = size_unit(results)
     columns = [Column("Case"), Column("Flags", "reasons to look at the case", numeric=True)]
+    columns += [Column("Confidence", "mean over the voxels of the case's labels", numeric=True)]
     columns += [Column(f"{name}: {_heading(unit)}", numeric=True) for name in names]
     columns += [Column(f"{name}: confidence", "mean largest probability of its voxels", numeric=True) for name in names]
     columns += [Column(name.replace("_", " "), numeric=True) for name in measured]
@@ -34,6 +35,7 @@ def prediction_table(results: Results, flagged: Mapping[str, int] | None, links:
         [
             Cell(case, case, link=links.get(case, "")),
             flag_count(flagged, case),
+            figure(results.confidence(case)),
             *(figure(_size(results.manifests[case], name, unit)) for name in names),
             *(figure(_confidence(results.manifests[case], name)) for name in names),
             *(figure(results.manifests[case].get("measurements", {}).get(name)) for name in measured),

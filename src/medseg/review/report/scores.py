@@ -112,6 +112,9 @@ def case_table(results: Results, flagged: Mapping[str, int] | None, links: Mappi
         return None
     names = metric_names(results.scores)
     columns = [Column("Case"), Column("Region"), Column("Flags", "reasons to look at the case", numeric=True)]
+    sure = {case: results.confidence(case) for case in results.manifests}
+    known = any(value is not None for value in sure.values())
+    columns += [Column("Confidence", "mean over the voxels of the case's labels", numeric=True)] * known
     columns += [Column(METRICS[name].heading, _meaning(name), numeric=True) for name in names]
     columns += [Column("Empty", "which mask holds no voxel")]
     ordered = sorted(results.scores, key=lambda row: (not (flagged or {}).get(row["case"]), row["case"]))
@@ -120,6 +123,7 @@ def case_table(results: Results, flagged: Mapping[str, int] | None, links: Mappi
             Cell(row["case"], row["case"], link=links.get(row["case"], "")),
             text(row["region"]),
             flag_count(flagged, row["case"]),
+            *([figure(sure.get(row["case"]), decimals=4)] * known),
             *(figure(row.get(name, ""), decimals=decimals_of(name)) for name in names),
             text(row.get("empty", "")),
         ]
@@ -145,6 +149,18 @@ def calibration(results: Results) -> Table | None:
     columns = [Column("Class"), *(Column(_CALIBRATION[key], "0 is best", numeric=True) for key in keys)]
     columns += [Column("Voxels given the class", numeric=True)]
     return Table(f"Calibration over {found.get('cases', '?')} cases", columns, rows, sortable=False)
+
+
+def confidence_of_cases(results: Results) -> str:
+    """In words, how sure the network was, and whether it was less sure of bad cases; empty where it is not known."""
+    found = results.summary.get("calibration", {}).get("case_confidence")
+    if not found or found.get("mean") is None:
+        return ""
+    rank = found.get("spearman_with_worst_dice")
+    told = f"Mean confidence of a case: {fixed(found['mean'], 4)}"
+    if rank is None:
+        return f"{told}; too few or too equal cases to tell whether it is lower for bad ones."
+    return f"{told}; its rank correlation with the worst Dice of the case is {fixed(rank, 2)} (1: it tells bad cases)."
 
 
 _CALIBRATION = {"ece": "Expected calibration error", "brier": "Brier score"}

@@ -26,6 +26,9 @@ from medseg.review.report.folders import Bundle, Results, Run
 from medseg.review.report.predictions import medians, prediction_plots, prediction_table
 from medseg.review.report.svg import counted, fixed, number
 
+_NO_FLAGS = (
+    "Nobody looked for signs of failure: the manifests hold no flags. With medseg flags limits a bundle learns to look."
+)
 MOST_ROWS = 200
 """Longer tables are folded."""
 
@@ -102,6 +105,8 @@ def scored(many: Sequence[Told]) -> Section:
         blocks += [TableBlock(overview), Text(scores.empties(told.results)), *_few(told.results)]
         blocks.append(Figures([*scores.plots(told.results), *flagging.plots(told.results)]))
         blocks += [TableBlock(one) for one in (scores.calibration(told.results), flagging.table(told.results)) if one]
+        confidence = scores.confidence_of_cases(told.results)
+        blocks += [Text(confidence)] if confidence else []
         if not told.results.reliability:
             blocks.append(Text(f"No reliability curve: {_why_no_reliability(told.results)}.", "missing"))
         table, spread = scores.case_table(told.results, told.flag_counts, told.links), scores.spreads(told.results)
@@ -196,7 +201,7 @@ def model_cards(cards: Sequence[card.ModelCard], missing: Sequence[str]) -> Sect
 def _flagged(told: Told, *, level: int) -> list[Block]:
     cards, count = told.choice.flagged, len(told.choice.flags)
     if not were_flags_looked_for(told.results):
-        return [Text("Nobody looked for signs of failure: the manifests hold no flags.", "missing")]
+        return [Text(_NO_FLAGS, "missing")]
     if not cards:
         return [Text("No case is flagged.", "good")]
     blocks: list[Block] = [Text(f"Flagged: {count} of {counted(len(told.results.done), 'case')}.", "bad")]

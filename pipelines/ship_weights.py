@@ -4,8 +4,8 @@ python pipelines/ship_weights.py BUNDLE RUN_DIR --command "medseg train ..." [--
 python pipelines/ship_weights.py BUNDLE --scores-only
 
 The run's best weights are halved to float16 and scored on the run's own test part in that form; what is shipped is
-what was scored. The bundle's metadata (eval_metrics) and docs/README.md (between the markers) get the scores, and models/scores.json
-those of that README, for `medseg bundle verify`; with --scores-only nothing but that last file is written.
+what was scored. The bundle's metadata (eval_metrics) and docs/README.md (between the markers) get the scores, and
+models/scores.json those of that README, for `medseg bundle verify`; --scores-only writes nothing but that last file.
 """
 
 from __future__ import annotations

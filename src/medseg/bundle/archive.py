@@ -6,7 +6,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -105,7 +105,8 @@ def _checked(packed: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipIn
             raise BundleError(f"{archive}: the entry {ascii(entry.orig_filename)[:LONGEST_NAME]} is refused: {reason}")
     files = [(entry, PurePosixPath(entry.filename)) for entry in entries if not entry.is_dir()]
     _refuse_twice([path for _, path in files], archive)
-    return [(entry, path.relative_to(_top(path for _, path in files))) for entry, path in files]
+    top = _top([path for _, path in files])
+    return [(entry, path.relative_to(top)) for entry, path in files]
 
 
 def _refused(entry: zipfile.ZipInfo) -> str | None:
@@ -144,9 +145,8 @@ def _refuse_twice(paths: Sequence[PurePosixPath], archive: Path) -> None:
             raise BundleError(f"{archive}: {str(path)!a} lies in what is a file")
 
 
-def _top(paths: Iterator[PurePosixPath]) -> PurePosixPath:
+def _top(every: Sequence[PurePosixPath]) -> PurePosixPath:
     """The folder that holds the bundle: the archive's top, or its only folder."""
-    every = list(paths)
     tops = {path.parts[0] for path in every if len(path.parts) > 1}
     metadata = PurePosixPath(METADATA_FILE.as_posix())
     if metadata in every:

@@ -61,7 +61,7 @@ def _parts(bundle: Path) -> dict[str, Mapping[str, Any]]:
     overlays = {f"overlay {name}": _file(bundle, name) for name in overlay_names(bundle / "configs")}
     metadata = dict(_leaves(check_metadata(bundle / METADATA_FILE), ""))
     weights = {path.name: sha256_of(path) for path in sorted((bundle / "models").glob("model*")) if path.is_file()}
-    scores = read_scores(bundle)
+    scores = read_scores(bundle, current=False)
     return {
         **files,
         **overlays,

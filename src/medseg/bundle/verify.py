@@ -42,13 +42,13 @@ class Reproduced:
         return self.measured is not None and self.low - ROUNDING <= self.measured <= self.high + ROUNDING
 
 
-def read_scores(bundle: Path) -> dict[str, Any] | None:
+def read_scores(bundle: Path, *, current: bool = True) -> dict[str, Any] | None:
     """The content of models/scores.json; None where the bundle reports no scores.
 
     Raises
     ------
     BundleError
-        The file is damaged, or speaks of other weights than those that are there.
+        The file is damaged, or, with `current`, speaks of other weights than those that are there.
     """
     path = bundle / SCORES_FILE
     if not path.is_file():
@@ -59,7 +59,7 @@ def read_scores(bundle: Path) -> dict[str, Any] | None:
         assert isinstance(regions, dict)
     except (ValueError, KeyError, AssertionError) as error:
         raise BundleError(f"{path} is damaged", got=repr(error)) from error
-    if (bundle / WEIGHTS_FILE).is_file() and sha256_of(bundle / WEIGHTS_FILE) != wanted:
+    if current and (bundle / WEIGHTS_FILE).is_file() and sha256_of(bundle / WEIGHTS_FILE) != wanted:
         raise BundleError(f"{path} speaks of other weights", got=wanted, expected=f"the sha256 of {WEIGHTS_FILE}")
     return content
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from viewer_parts import AFFINE, SIZE, cases_by_name, mask, read_nifti, save, viewing, volume
+from viewer_parts import AFFINE, SIZE, cases_by_name, mask, read_nifti, save, viewing, volume, wait_for
 
 from medseg.errors import ReviewError
+from medseg.review.viewer.shown import Shown
 
 
 def test_the_list_has_scores_flags_and_what_there_is(folder: Path, tmp_path: Path):
@@ -25,7 +27,17 @@ def test_the_list_has_scores_flags_and_what_there_is(folder: Path, tmp_path: Pat
     assert first["flags"] == [{"rule": "fragments", "text": "three pieces"}]
     assert (first["has_truth"], first["has_prediction"], first["has_correction"]) == (True, True, False)
     assert first["review"] == {"status": None, "comment": "", "by": "", "when": None}
-    assert (cases["case_1"]["mean_dice"], cases["xray"]["kind"], cases["xray"]["has_truth"]) == (None, "picture", False)
+    assert (cases["xray"]["kind"], cases["xray"]["has_truth"]) == ("picture", False)
+
+
+def test_a_case_with_truth_that_no_table_scores_is_scored_meanwhile(folder: Path, tmp_path: Path):
+    with viewing(tmp_path, folder=folder, truth=tmp_path / "truth") as (client, _):
+        scores = wait_for(lambda: cases_by_name(client)["case_1"]["scores"])
+        mean = cases_by_name(client)["case_1"]["mean_dice"]
+    # mask 3 x 3 x 2 voxels, truth one of these slices; the other block is the same in both
+    assert scores["left lung"] == pytest.approx({"dice": 2 * 9 / 27, "iou": 0.5, "precision": 0.5, "recall": 1.0})
+    assert scores["right lung"]["dice"] == 1.0
+    assert mean == pytest.approx(5 / 6)
 
 
 def test_details_have_labels_volumes_windows_and_the_grid(folder: Path, tmp_path: Path):
@@ -133,6 +145,18 @@ def test_an_image_that_is_gone_or_damaged_is_told_and_the_mask_still_shown(folde
         answer = client.get(f"/api/cases/{cases['case_1']['id']}/image.nii")
     assert answer.status_code == 422
     assert "case_1.nii.gz" in answer.json()["error"]
+
+
+def test_what_was_not_looked_at_for_longest_makes_room(folder: Path, tmp_path: Path):
+    images = [tmp_path / "images" / f"case_{i}.nii.gz" for i in (0, 1)]
+    tmp = tmp_path / "shown"
+    tmp.mkdir()
+    shown = Shown(tmp, kept_bytes=3000)  # one volume of 352 + 1920 bytes
+    first, second = shown.image(images[0]), shown.image(images[1])
+    os.utime(first, (1, 1))
+    third = shown.labels(folder / "case_0.nii.gz")
+    assert (first.exists(), second.exists(), third.exists()) == (False, True, True)
+    assert shown.image(images[0]).exists()  # made again
 
 
 def test_a_folder_without_masks_is_refused(tmp_path: Path):

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from viewer_parts import BASE, OURS, cases_by_name, save, viewing, volume
+from viewer_parts import BASE, OURS, cases_by_name, save, viewing, volume, wait_for
 
 from medseg.review.viewer.jobs import MOST_WAITING
-
-DEADLINE_SECONDS = 30.0
-
-
-def wait_for(ready: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < deadline:
-        found = ready()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it never came")
 
 
 def segment(client: TestClient, tmp_path: Path, name: str, *, bundle: str = "ct_lung") -> dict[str, Any]:

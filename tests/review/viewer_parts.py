@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from medseg.review.viewer.viewer import Viewer
 PORT = 8765
 BASE = f"http://127.0.0.1:{PORT}"
 OURS = {"Origin": BASE, "X-Medseg": "1"}
+
+DEADLINE_SECONDS = 30.0
 
 SIZE = (12, 10, 8)
 # X runs to the left, Y to the back, 0.5 x 0.75 x 2 mm, and the origin is nowhere round
@@ -170,3 +173,14 @@ def review(client: TestClient, case: str, status: str | None, comment: str = "",
     """Say something of a case."""
     said = {"status": status, "comment": comment, "by": by}
     return client.put(f"/api/cases/{case}/review", headers=OURS, json=said)
+
+
+def wait_for(ready: Callable[[], Any]) -> Any:
+    """What `ready` gives once it gives something."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        found = ready()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it never came")

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from medseg.errors import MedsegError, ReviewError
+from medseg.evaluation.metrics import METRICS
+from medseg.evaluation.table import read_cases
 from medseg.review.viewer.entries import Entry, Kind, key_of
 
 logger = logging.getLogger(__name__)
 
 _MANIFEST = "_manifest.json"
-_NOT_SCORES = frozenset({"case", "region", "empty", "size_unit"})
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Known:
 
 def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> list[Entry]:
     """The cases of a folder: one a manifest, or one a mask where there are none.
+
+    Scores come from scores.csv, patients from cases.csv, if they are there.
 
     Parameters
     ----------
@@ -45,9 +48,9 @@ def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> l
     ReviewError
         There is no mask in the folder.
     DataError
-        The datalist cannot be used.
+        The datalist, or cases.csv, cannot be used.
     """
-    known = _known(truth, datalist)
+    known, patients = _known(truth, datalist), {record.case: record.patient for record in read_cases(folder)}
     scores = read_scores(folder / "scores.csv")
     manifests = dict(_manifests(folder))
     masks = {name: mask for name, manifest in manifests.items() if (mask := _file(folder, manifest, "mask"))}
@@ -60,7 +63,13 @@ def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> l
             next_step="segment first: medseg predict BUNDLE -i IMAGES -o DIR",
         )
     return [
-        _entry(name, mask, manifests.get(name, {}), known.get(name, Known()), scores.get(name, {}))
+        _entry(
+            name,
+            mask,
+            manifests.get(name, {}),
+            known.get(name, Known(patient=patients.get(name))),
+            scores.get(name, {}),
+        )
         for name, mask in sorted(masks.items())
     ]
 
@@ -72,7 +81,7 @@ def read_scores(path: Path) -> dict[str, dict[str, dict[str, float]]]:
         return found
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            values = {name: _number(text) for name, text in row.items() if name not in _NOT_SCORES}
+            values = {name: _number(text) for name, text in row.items() if name in METRICS}
             known = {name: value for name, value in values.items() if value is not None}
             found.setdefault(row.get("case") or "", {})[row.get("region") or ""] = known
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import defaultdict
 from pathlib import Path
@@ -12,6 +13,9 @@ from medseg.case import Array, Image
 from medseg.files import atomic_write
 from medseg.review.viewer.entries import key_of
 
+KEPT_BYTES = 4_000_000_000
+"""Uncompressed volumes are large and soon made again: the ones that were not used for longest go first."""
+
 _LOW_PERCENT, _HIGH_PERCENT = 0.1, 99.9
 """Of a 16-bit picture what becomes black and white on a screen of 8 bits."""
 
@@ -20,10 +24,17 @@ class Shown:
     """Files for the page, kept in a folder of the session and made when first asked for.
 
     The same file is made once, however many browsers ask for it at a time.
+
+    Parameters
+    ----------
+    folder
+        Where they are kept.
+    kept_bytes
+        How much of them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, kept_bytes: int = KEPT_BYTES) -> None:
+        self.folder, self._kept_bytes = folder, kept_bytes
         self._modalities: dict[Path, str | None] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -69,11 +80,22 @@ class Shown:
         with self._lock(stem):
             for path in (self.folder / f"{stem}.nii", self.folder / f"{stem}.png"):
                 if path.is_file():
+                    os.utime(path)
                     return path
+            self._make_room()
             if kind == "labels":
                 return _write_labels(source, self.folder / stem, reference)
             made, self._modalities[source] = _write_image(source, self.folder / stem)
             return made
+
+    def _make_room(self) -> None:
+        """Remove what was not used for longest, beyond the bytes that are kept; made here or compressed alike."""
+        files = sorted((path for path in self.folder.iterdir() if not path.name.startswith(".")), key=_last_used)
+        total = sum(_size(path) for path in files)
+        while files and total > self._kept_bytes:
+            oldest = files.pop(0)
+            total -= _size(oldest)
+            oldest.unlink(missing_ok=True)
 
     def _lock(self, name: str) -> threading.Lock:
         return self._locks[name]
@@ -82,6 +104,14 @@ class Shown:
         """With the time of its last change, so that a file that was written anew is read anew."""
         changed = str(source.stat().st_mtime_ns) if source.exists() else ""
         return f"{kind}_{key_of(str(source), changed)}"
+
+
+def _last_used(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _write_image(source: Path, stem: Path) -> tuple[Path, str | None]:

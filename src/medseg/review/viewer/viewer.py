@@ -14,6 +14,7 @@ from medseg.case import Image
 from medseg.errors import MedsegError, ReviewError
 from medseg.files import sha256_of
 from medseg.review.viewer.access import Access
+from medseg.review.viewer.background import Background
 from medseg.review.viewer.cases import bundle_modality, details, label_names, summary
 from medseg.review.viewer.catalogue import Choice, choices
 from medseg.review.viewer.child import WORKER, Child
@@ -52,7 +53,7 @@ class Viewer:
         self.access, self.entries, self.shown = Access(settings), Entries(), Shown(session.shown)
         self.choices: tuple[Choice, ...] = choices(settings.bundle)
         self.uploads = Uploads(session=session, entries=self.entries, shown=self.shown, limits=settings.limits)
-        self.corrections = Corrections()
+        self.corrections, self._background = Corrections(), Background(self.entries, self.shown)
         self._uploads_reviews = Reviews(session.results)
         self._folder_reviews = self._uploads_reviews if settings.folder is None else Reviews(settings.folder)
         child = Child((*WORKER, str(session.folder))) if child is None else child
@@ -62,13 +63,15 @@ class Viewer:
                 self.entries.add(entry)
 
     def start(self) -> None:
-        """Begin to work off jobs, with the chosen bundle loaded ahead."""
+        """Begin to work off jobs, with the chosen bundle loaded ahead, and what goes on in the background."""
+        self._background.start()
         if self.choices:
             self.jobs.start(bundle=self.choices[0].folder if self.settings.bundle is not None else None)
 
     def close(self) -> None:
         """End what still runs; the session's folder is its maker's."""
         self.jobs.close()
+        self._background.close()
 
     def state(self) -> dict[str, Any]:
         """What the page needs to know before anything else."""
@@ -210,12 +213,14 @@ class Viewer:
     def _segmented(self, job: Job, files: Mapping[str, str]) -> None:
         """A job is done: its mask is the case's from now on."""
         manifest = read_manifest(job.output / files["manifest"])
-        self.entries.change(
+        entry = self.entries.change(
             job.case,
             prediction=inside(job.output, files["mask"]),
             preview=inside(job.output, files.get("preview")),
             manifest=manifest,
+            scores={},
         )
+        self._background.look_at(entry)
 
     def correction(self, entry: Entry) -> Path | None:
         """The newest correction of a case."""

@@ -36,8 +36,12 @@ def rewritten(path: Path, key: str, steps: Sequence[Mapping[str, Any]]) -> str:
         raise BundleError(f"{path}: no list {key} that can be replaced", got=f"{len(starts)} lines with that key")
     (start,) = starts
     new = "".join([*lines[:start], *_block(key, steps), *lines[_end(lines, start) :]])
-    before, after = yaml.safe_load(text), yaml.safe_load(new)
-    if after != {**before, key: [dict(step) for step in steps]}:
+    wanted = {**yaml.safe_load(text), key: [dict(step) for step in steps]}
+    try:
+        same = yaml.safe_load(new) == wanted
+    except yaml.YAMLError:
+        same = False
+    if not same:
         raise BundleError(
             f"{path}: {key} is written in a form that cannot be replaced",
             expected="a list of steps, each key on a line of its own",

@@ -98,8 +98,7 @@ def stored(array: np.ndarray, codes: str) -> nibabel.Nifti1Image:
 
 
 def grey_values() -> np.ndarray:
-    values = np.random.default_rng(3).integers(-900, -500, SIZE).astype(np.int16)
-    return values
+    return np.random.default_rng(3).integers(-900, -500, SIZE).astype(np.int16)
 
 
 def _save(image: nibabel.Nifti1Image, path: Path) -> Path:

@@ -13,6 +13,7 @@ const FILTERS = {
   rejected: (entry) => entry.review?.status === "rejected",
   corrected: (entry) => entry.has_correction,
 };
+const LOOK_SECONDS = 15;
 const byName = (a, b) => a.name.localeCompare(b.name, "en", { numeric: true });
 const dice = (entry, without) => entry.mean_dice ?? without;
 const ORDERS = {
@@ -94,7 +95,16 @@ function markSelected() {
 }
 
 export async function reloadCases() {
-  set({ cases: await api.cases() });
+  const cases = await api.cases();
+  if (JSON.stringify(cases) !== JSON.stringify(state.cases)) set({ cases });
+}
+
+/** Others may review the same folder: their verdicts are looked up now and then, and when the window is returned to. */
+function watchOthers() {
+  const look = () => document.hidden || reloadCases().catch(() => {}); // the queue's poll tells what is wrong
+  setInterval(look, LOOK_SECONDS * 1000);
+  window.addEventListener("focus", look);
+  document.addEventListener("visibilitychange", look);
 }
 
 export function initCases() {
@@ -103,5 +113,6 @@ export function initCases() {
     if ($("export").getAttribute("aria-disabled") === "true") event.preventDefault();
   });
   on(["cases"], drawList);
+  watchOthers();
   on(["selected", "cases"], markSelected);
 }

@@ -25,15 +25,16 @@ export function say(node, text) {
 
 /** A question in a dialog; resolves to the value of the button pressed, "" when it was dismissed. */
 export function ask(text, answers) {
-  const dialog = $("ask");
-  $("ask-text").textContent = text;
-  $("ask-buttons").replaceChildren(
-    ...answers.map(([value, label]) => el("button", { type: "submit", value, className: "grow" }, label)),
-  );
-  dialog.returnValue = "";
+  const buttons = answers.map(([value, label]) => el("button", { type: "submit", value, className: "grow" }, label));
+  const dialog = el("dialog", { className: "ask", "aria-label": text },
+    el("p", {}, text), el("form", { method: "dialog", className: "row" }, ...buttons));
+  document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue);
+    });
   });
 }
 

@@ -62,5 +62,11 @@ export function initReview() {
   $("clear-review").onclick = () => judge(null);
   $("comment").onchange = keepComment;
   on(["current"], show);
+  on(["cases"], () => {
+    const entry = state.cases.find(({ id }) => id === state.current?.id);
+    if (entry && JSON.stringify(entry.review) !== JSON.stringify(state.current.review)) {
+      set({ current: { ...state.current, review: entry.review } });
+    }
+  });
   show();
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -93,3 +95,13 @@ def test_pictures_without_spacing_are_measured_in_pixels(tmp_path: Path) -> None
 def test_flags_that_make_no_sense_are_refused(flags, message, masks, capsys) -> None:
     assert main(["score", *masks, *flags]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_scoring_masks_waits_for_neither_torch_nor_monai(masks: list[str]) -> None:
+    code = (
+        "import sys\nfrom medseg.cli import main\n"
+        f"assert main(['score', *{masks!r}, '--tolerance-mm', '1', '--quiet']) == 0\n"
+        "sys.stdout.write(' '.join(sorted({'torch', 'monai', 'ignite'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -176,3 +177,16 @@ def test_the_state_names_bundles_and_limits_and_no_path(folder: Path, tmp_path: 
     assert {one["name"] for one in state["bundles"]} >= {"ct_lung", "cxr_heart_lung"}
     assert state["limits"]["upload_mb"] == 2000
     assert str(tmp_path) not in everything
+
+
+def test_an_image_that_is_no_longer_the_one_that_was_segmented_is_told(folder: Path, tmp_path: Path):
+    manifest = folder / "case_0_manifest.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    image = tmp_path / "images" / "case_0.nii.gz"
+    content["input_sha256"] = hashlib.sha256(image.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(content), encoding="utf-8")
+    with viewing(tmp_path, folder=folder) as (client, _):
+        url = f"/api/cases/{cases_by_name(client)['case_0']['id']}"
+        assert client.get(url).json()["notes"] == []
+        save(volume(5), image)
+        assert "has changed since" in client.get(url).json()["notes"][0]

@@ -31,8 +31,10 @@ from viewer_parts import (
     voxels,
 )
 
+from medseg.case import Image
 from medseg.datasets import load_datalist
 from medseg.errors import ReviewError
+from medseg.review.viewer.corrections import measurements
 from medseg.review.viewer.reviews import Reviews
 
 
@@ -229,3 +231,14 @@ def test_the_archive_holds_images_and_labels_of_uploads_too_and_works_anywhere(f
     np.testing.assert_array_equal(np.asarray(nibabel.load(new["label"]).dataobj), painted())
     np.testing.assert_array_equal(np.asarray(nibabel.load(new["image"]).dataobj), volume(0).array[0])
     assert str(tmp_path) not in json.dumps(read_json(moved))
+
+
+def test_a_corrected_chest_x_ray_is_measured_again():
+    labels = np.zeros((20, 6), dtype=np.uint8)
+    labels[2:6, 2] = 2  # thorax from column 2 to 17: 16 wide
+    labels[14:18, 3] = 1
+    labels[8:12, 4] = 3  # heart 4 wide
+    image = Image(labels, np.eye(4), Path("xray.png"), spacing_known=False)
+    names = {1: "left lung", 2: "right lung", 3: "heart"}
+    assert measurements(image, names) == {"cardiothoracic_ratio": 0.25}
+    assert measurements(image, {1: "heart"}) == {}

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.cli.arguments import Commands, UsageError, add_verb, positive
-from medseg.cli.console import DONE, say
+from medseg.cli.console import DONE, complain, say
 
 if TYPE_CHECKING:
     from medseg.review.viewer.settings import Settings
 
 PASSWORD_VARIABLE = "MEDSEG_REVIEW_PASSWORD"
 _LEAST_PASSWORD = 8
+_OTHERS_READ = 0o044
 
 
 def add_commands(commands: Commands) -> None:
@@ -60,6 +61,8 @@ def _add_door(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help=f"first line: the password (or in the variable {PASSWORD_VARIABLE}); any other --host needs one",
     )
+    door.add_argument("--certificate", metavar="FILE", type=Path, help="certificate in PEM, for https")
+    door.add_argument("--key", metavar="FILE", type=Path, help="its key, if it is in a file of its own")
     door.add_argument(
         "--upload-mb", metavar="N", type=positive, default=2000, help="most of one upload (default: 2000)"
     )
@@ -75,6 +78,8 @@ def _review(arguments: argparse.Namespace) -> int:
 
     def ready(address: str) -> None:
         say(f"open {address}")
+        if not settings.is_local and settings.certificate is None:
+            complain("whoever listens on the network can read along: give --certificate, or use an SSH tunnel")
         if not arguments.quiet:
             say("Ctrl-C ends the viewer and removes what was uploaded")
         _flush()
@@ -94,6 +99,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         host=arguments.host,
         port=arguments.port,
         password=_password(arguments.password_file),
+        certificate=arguments.certificate,
+        key=arguments.key,
         names=tuple(arguments.name),
         folder=folder,
         bundle=bundle,
@@ -125,6 +132,8 @@ def _password(file: Path | None) -> str | None:
     else:
         try:
             text = (file.read_text(encoding="utf-8").splitlines() or [""])[0]
+            if os.name == "posix" and file.stat().st_mode & _OTHERS_READ:
+                complain(f"others on this computer can read {file}: chmod 600 {file}")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--password-file {file} cannot be read", got=type(error).__name__) from error
     if text is not None and len(text) < _LEAST_PASSWORD:

@@ -91,6 +91,7 @@ class Corrections:
                     "from": None if before is None else {"file": before.name, "sha256": sha256_of(before)},
                     "changed_voxels": _changed(labels.array, before),
                     "labels": sizes(labels, names),
+                    "measurements": measurements(labels, names),
                 }
                 content = {"medseg_version": __version__, "case": entry.name, "versions": [*versions, record]}
                 write_json(content, folder / f"{entry.name}.json")
@@ -170,6 +171,17 @@ def sizes(labels: Image, names: Mapping[int, str]) -> list[dict[str, Any]]:
             row["area_cm2"] = round(row["voxels"] * x_mm * y_mm / 100.0, 4)
         found.append(row)
     return found
+
+
+def measurements(labels: Image, names: Mapping[int, str]) -> dict[str, float | None]:
+    """The cardiothoracic ratio of a picture whose labels are the heart and both lungs; nothing of all else."""
+    values = {name: value for value, name in names.items()}
+    if labels.array.ndim != 2 or not {"heart", "left lung", "right lung"} <= values.keys():
+        return {}
+    from medseg.evaluation.cardiothoracic import cardiothoracic_ratio
+
+    lungs = (values["left lung"], values["right lung"])
+    return {"cardiothoracic_ratio": cardiothoracic_ratio(labels.array, heart=values["heart"], lungs=lungs)}
 
 
 def _changed(labels: LabelArray, before: Path | None) -> int | None:

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_PORT = 8765
 TERMINATED = 128 + signal.SIGTERM
 _GRACE_SECONDS = 2
+_EVERY_ADDRESS = ("0.0.0.0", "::")
 
 
 def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
@@ -44,11 +45,12 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
         After SIGINT, after SIGTERM.
     """
     _refuse_open_door(settings)
+    _check_certificate(settings)
     with _listening(settings) as listener, _stop_signals() as stopped:
         port = int(listener.getsockname()[1])
         session = Session()
         try:
-            viewer = Viewer(replace(settings, port=port), session)
+            viewer = Viewer(replace(settings, port=port, names=_names(settings)), session)
             _run(viewer, listener, lambda: ready(address(viewer)))
         finally:
             session.close()
@@ -60,8 +62,10 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 def address(viewer: Viewer) -> str:
     """What to open in a browser."""
     settings, token = viewer.settings, viewer.access.token
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}/" + (f"?token={token}" if token is not None else "")
+    name = settings.names[0] if settings.host in _EVERY_ADDRESS else settings.host
+    host = f"[{name}]" if ":" in name else name
+    scheme = "http" if settings.certificate is None else "https"
+    return f"{scheme}://{host}:{settings.port}/" + (f"?token={token}" if token is not None else "")
 
 
 def _run(viewer: Viewer, listener: socket.socket, ready: Callable[[], None]) -> None:
@@ -74,6 +78,8 @@ def _run(viewer: Viewer, listener: socket.socket, ready: Callable[[], None]) -> 
 
     config = uvicorn.Config(
         make_app(viewer),
+        ssl_certfile=viewer.settings.certificate,
+        ssl_keyfile=viewer.settings.key,
         log_level="warning",
         access_log=False,  # addresses of cases are nobody's business, and the first one holds the token
         server_header=False,
@@ -91,6 +97,27 @@ def _refuse_open_door(settings: Settings) -> None:
             expected="a password for any address but this computer's own",
             next_step="write one into a file that only you can read, and give --password-file FILE",
         )
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    """By which names others may call this computer: those given, or its own."""
+    return settings.names if settings.names or settings.is_local else (socket.gethostname(),)
+
+
+def _check_certificate(settings: Settings) -> None:
+    """Before anything is started: uvicorn would only fail later, with a traceback."""
+    if settings.certificate is None:
+        return
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
+    except (OSError, ValueError) as error:
+        raise ReviewError(
+            f"certificate {settings.certificate} or its key cannot be used",
+            got=type(error).__name__,
+            expected="PEM files: --certificate FILE, and --key FILE where the key is in a file of its own",
+        ) from error
 
 
 @contextmanager

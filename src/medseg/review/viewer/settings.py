@@ -44,6 +44,8 @@ class Settings:
         Where it listens.
     password
         Asked of everybody where given; needed on any address that other computers reach.
+    certificate, key
+        PEM files for https; None for http.
     names
         Further names by which browsers may call this computer.
     folder
@@ -59,6 +61,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 0
     password: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
     names: tuple[str, ...] = ()
     folder: Path | None = None
     bundle: str | None = None

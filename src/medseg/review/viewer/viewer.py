@@ -54,6 +54,7 @@ class Viewer:
         self.choices: tuple[Choice, ...] = choices(settings.bundle)
         self.uploads = Uploads(session=session, entries=self.entries, shown=self.shown, limits=settings.limits)
         self.corrections, self._background = Corrections(), Background(self.entries, self.shown)
+        self._hashes: dict[tuple[str, int], str] = {}
         self._uploads_reviews = Reviews(session.results)
         self._folder_reviews = self._uploads_reviews if settings.folder is None else Reviews(settings.folder)
         child = Child((*WORKER, str(session.folder))) if child is None else child
@@ -101,7 +102,7 @@ class Viewer:
             correction=None if newest is None else newest[1],
             grid=self._grid(entry),
         )
-        return {**self.summary(entry), **more}
+        return {**self.summary(entry), **more, "notes": [*self._warnings(entry), *more["notes"]]}
 
     def label_names(self, entry: Entry) -> dict[int, str]:
         """Label value to name: of the manifest, else of the chosen bundle, else as many as the mask has."""
@@ -241,6 +242,19 @@ class Viewer:
         if source is None:
             raise AbsentError(f"case {entry.name} has no {what}")
         return self.shown.image(source) if what == "image" else self.shown.labels(source, reference=entry.image)
+
+    def _warnings(self, entry: Entry) -> list[str]:
+        """That an image is no longer the one that was segmented, told by its hash; of single files, which is quick."""
+        recorded, image = entry.manifest.get("input_sha256"), entry.image
+        if entry.source != "folder" or recorded is None or image is None or not image.is_file():
+            return []
+        if image.suffix.lower() in (".mhd", ".nhdr"):  # the hash is of header and voxels together
+            return []
+        mark = (str(image), image.stat().st_mtime_ns)
+        if mark not in self._hashes:
+            self._hashes[mark] = sha256_of(image)
+        changed = self._hashes[mark] != recorded
+        return ["the image is not the one that was segmented: its file has changed since"] if changed else []
 
     def _review_of(self, entry: Entry) -> tuple[Reviews, str]:
         """Where a case's review stands, and under which name: uploads may have one name."""

@@ -25,7 +25,9 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 
 def centreline_dice(prediction: Mask, truth: Mask) -> float:
-    """Harmonic mean of how much of each centre line lies in the other mask; the module's docstring defines it.
+    """2 p r / (p + r), p the share of the predicted centre line in the truth, r that of the true one in the prediction.
+
+    A fraction; clDice of Shit et al. 2021. The module's docstring has it in full, with its value for empty masks.
 
     Parameters
     ----------

@@ -90,22 +90,25 @@ class LesionScores:
 
     @property
     def precision(self) -> float:
-        """Matched of the predicted lesions; see the module for empty masks."""
+        """TP / (TP + FP), a fraction of the predicted lesions; Metrics Reloaded. See the module for empty masks."""
         return self.matched / self.predicted if self.predicted else float(self.truth == 0)
 
     @property
     def recall(self) -> float:
-        """Matched of the true lesions; see the module for empty masks."""
+        """TP / (TP + FN), a fraction of the true lesions; Metrics Reloaded. See the module for empty masks."""
         return self.matched / self.truth if self.truth else float(self.predicted == 0)
 
     @property
     def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN)."""
+        """2 TP / (2 TP + FP + FN), a fraction; Metrics Reloaded. 1 where there is no lesion at all."""
         return 2 * self.matched / (self.truth + self.predicted) if self.truth + self.predicted else 1.0
 
     @property
     def panoptic_quality(self) -> float:
-        """Sum of IoU / (TP + FP / 2 + FN / 2): the F1 times the mean IoU of the matched pairs."""
+        """Sum of IoU / (TP + FP / 2 + FN / 2), a fraction: F1 times the mean IoU of the pairs; Kirillov et al. 2019.
+
+        1 where there is no lesion at all.
+        """
         return 2 * self.iou_sum / (self.truth + self.predicted) if self.truth + self.predicted else 1.0
 
 

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 RELOADED = "Metrics Reloaded (Maier-Hein et al., Nat Methods 2024;21:195-212)"
 NIKOLOV = "Nikolov et al., J Med Internet Res 2021;23:e26151"
+HEIMANN = "Heimann et al., IEEE Trans Med Imaging 2009;28:1251-1265"
 _NSD = re.compile(r"nsd_(\d+(?:\.\d+)?)(mm|px)")
 
 
@@ -64,9 +65,10 @@ def _sizes() -> Iterator[Metric]:
         yield Metric(f"truth_{unit}", unit, None, f"True {kind}", "voxels of the truth times their size")
         yield Metric(f"predicted_{unit}", unit, None, f"Predicted {kind}", "voxels of the prediction times their size")
         yield Metric(f"{kind}_difference_{unit}", unit, None, f"{kind.title()} difference", "predicted - truth")
-        yield Metric(f"{kind}_error_{unit}", unit, False, f"{kind.title()} error", "|predicted - truth|")
+        yield Metric(f"{kind}_error_{unit}", unit, False, f"{kind.title()} error", f"|predicted - truth|; {HEIMANN}")
         if unit != "cm2":  # the relative error of an area has one name, whatever the unit
-            yield Metric(f"{kind}_error_relative", "1", False, f"Relative {kind} error", "|predicted - truth| / truth")
+            relative = f"|predicted - truth| / truth; {HEIMANN}"
+            yield Metric(f"{kind}_error_relative", "1", False, f"Relative {kind} error", relative)
 
 
 def _distances() -> Iterator[Metric]:

@@ -43,7 +43,8 @@ class Overlap:
     Attributes
     ----------
     dice, iou, precision, recall, specificity
-        Fractions from 0 to 1, never NaN.
+        2 TP / (2 TP + FP + FN), TP / (TP + FP + FN), TP / (TP + FP), TP / (TP + FN), TN / (TN + FP): fractions from 0
+        to 1, never NaN (Metrics Reloaded).
     truth_voxels, predicted_voxels
         Sizes of the masks.
     empty

@@ -1,4 +1,21 @@
-"""One row per case and region, and the table of them."""
+"""One row per case and region, and the table of them.
+
+Besides the scores of overlap.py, surface.py, lesions.py and centreline.py a row has the sizes of both masks, with v the
+volume of a voxel in ml (in pictures its area in cm2, or 1 pixel where the spacing is unknown), T and P the numbers of
+voxels in truth and prediction (volume difference as in Heimann et al., IEEE Trans Med Imaging 2009;28:1251-1265):
+
+=====================  =============  ===========  ==========  ===============
+score                  formula        unit         both empty  one of them
+=====================  =============  ===========  ==========  ===============
+size                   v T, v P       ml, cm2, px  0           as the formula
+difference             v P - v T      ml, cm2, px  0           as the formula
+error                  v abs(P - T)   ml, cm2, px  0           as the formula
+relative error         abs(P - T) / T fraction     0           1
+=====================  =============  ===========  ==========  ===============
+
+A region that is not there but was found has the relative error of one that was missed: 1, where the quotient would be
+infinite.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +132,7 @@ def _fractions(one: Overlap) -> dict[str, float]:
 
 
 def _sizes(one: Overlap, image: Image, spatial_dims: int) -> dict[str, float]:
-    """Sizes and their differences; relative to the truth, 1 where only the truth is empty."""
+    """Sizes and their differences, as the module defines them."""
     voxel, unit, kind = _voxel_size(image, spatial_dims)
     truth, predicted = one.truth_voxels * voxel, one.predicted_voxels * voxel
     error = abs(predicted - truth)

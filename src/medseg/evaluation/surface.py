@@ -103,21 +103,30 @@ class SurfaceDistances:
     diagonal: float
 
     def hausdorff(self, percent: float = 100.0) -> float:
-        """The larger of the two directed distances within which `percent` of the area lies; HD at 100, HD95 at 95."""
+        """HD at 100, HD95 at 95: max(P d(a, B), P d(b, A)), P the distance within which `percent` of the area lies.
+
+        In the unit of the spacing, mm or pixels; Metrics Reloaded, with elements and areas as in Nikolov et al. 2021.
+        """
         if self.empty != "none":
             return self._of_empty
         directed = ((self.truth, self.truth_area), (self.prediction, self.prediction_area))
         return max(_percentile(distance, area, percent) for distance, area in directed)
 
     def mean(self) -> float:
-        """The average symmetric surface distance (ASSD)."""
+        """The average symmetric surface distance: (sum |a| d(a, B) + sum |b| d(b, A)) / (sum |a| + sum |b|).
+
+        In the unit of the spacing, mm or pixels; ASSD of Metrics Reloaded, with areas as in Nikolov et al. 2021.
+        """
         if self.empty != "none":
             return self._of_empty
         total = self.truth @ self.truth_area + self.prediction @ self.prediction_area
         return float(total / (self.truth_area.sum() + self.prediction_area.sum()))
 
     def nsd(self, tolerance: float) -> float:
-        """The normalised surface Dice: the share of both surfaces that is at most `tolerance` from the other one."""
+        """The normalised surface Dice: (|a with d(a, B) <= t| + |b with d(b, A) <= t|) / (|A| + |B|), |...| areas.
+
+        A fraction of both surfaces; `tolerance` t is in the unit of the spacing, mm or pixels; Nikolov et al. 2021.
+        """
         if self.empty != "none":
             return float(self.empty == "both")
         most = tolerance * (1 + ROUNDING)

@@ -376,3 +376,38 @@ def test_the_roc_of_the_flags_is_drawn_with_the_area_of_the_summary(tmp_path: Pa
     width, height = 380 - 64 - 12, 270 - 12 - 42
     fractions = [(round((x - 64) / width, 2), round((228 - y) / height, 2)) for x, y in points]
     assert fractions == [(0, 0), (0, 0.5), (0.5, 0.5), (0.5, 1), (1, 1)]
+
+
+def test_strata_of_the_summary_are_shown_with_their_intervals(evaluated: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "only"
+    folder.mkdir()
+    for name in ("scores.csv", "report.json"):
+        (folder / name).write_bytes((evaluated / name).read_bytes())
+    summary = json.loads((evaluated / "summary.json").read_text())
+    part = {"cases": 2, "regions": {"left lung": {"dice": {"mean": 0.5, "n": 2, "mean_ci95": [0.25, 0.75]}}}}
+    (folder / "summary.json").write_text(json.dumps({**summary, "strata": {"scanner": {"A": part}}}))
+    rows = table_of(parse(report(folder, to=tmp_path)), "Mean Dice with its 95 % interval by scanner")
+    assert rows == [{"scanner": ("A", "A"), "Cases": ("2", "2"), "Dice left lung": ("0.5000 [0.2500, 0.7500]", "0.5")}]
+
+
+def test_the_spread_of_each_score_sorts_with_its_interval(page: Path, evaluated: Path) -> None:
+    summary = json.loads((evaluated / "summary.json").read_text())["regions"]["right lung"]["dice"]
+    rows = table_of(parse(page), "Spread over the cases")
+    (row,) = [one for one in rows if one["Region"][0] == "right lung" and one["Score"][0].startswith("Dice")]
+    assert [row[key][1] for key in ("mean", "from", "to", "sd")] == [
+        str(value) for value in (summary["mean"], *summary["mean_ci95"], summary["sd"])
+    ]
+
+
+def test_an_evaluation_without_its_datalist_says_that_split_and_leakage_are_unknown(page: Path) -> None:
+    assert "No split and no leakage check" in parse(page).text
+
+
+def test_a_stopped_run_of_one_epoch(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", epochs=1)
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "status": "stopped", "reason": "KeyboardInterrupt: "}))
+    root = parse(report(run, to=tmp_path))
+    assert "stopped: KeyboardInterrupt" in root.text
+    assert root.all("section")[0].all("li")[0].attributes["class"] == "bad"
+    assert len(root.all("figure")) == 3

@@ -76,9 +76,10 @@ class TableBlock:
 
 @dataclass(frozen=True)
 class Figures:
-    """Plots side by side."""
+    """Plots side by side; folded ones are opened by the reader, and by printing."""
 
     figures: Sequence[Figure]
+    folded: bool = False
     kind: ClassVar[str] = "figures"
 
 

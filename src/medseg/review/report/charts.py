@@ -12,6 +12,8 @@ from medseg.review.report.svg import BOTTOM, RIGHT, TOP, Drawing, around, number
 MOST_SERIES = 8
 """Colours that are told apart; later series repeat them."""
 _MOST_DOTS = 60
+_MOST_CASES = 400
+"""More would blacken a plot and swell the file: of boxes the outliers are drawn then, of clouds every n-th case."""
 _ROW_PX = 46
 
 
@@ -85,7 +87,8 @@ def boxes(title: str, groups: Mapping[str, Sequence[tuple[str, float]]], *, labe
     drawing.x_axis(x, label)
     for row, (name, many) in enumerate(groups.items()):
         _box(drawing, x, TOP + row * _ROW_PX, name, many, f"s{row % MOST_SERIES}")
-    return Figure(title, str(drawing), f"Points are cases; {told}.")
+    points = "cases" if max(map(len, groups.values())) <= _MOST_CASES else "the cases beyond the whiskers"
+    return Figure(title, str(drawing), f"Points are {points}; {told}.")
 
 
 def _box(drawing: Drawing, x: object, top: float, name: str, many: Sequence[tuple[str, float]], colour: str) -> None:
@@ -98,7 +101,8 @@ def _box(drawing: Drawing, x: object, top: float, name: str, many: Sequence[tupl
     drawing.line(x(near.min()), middle, x(near.max()), middle, f"whisker {colour}")
     drawing.box(x(q1), middle - 8, x(q3) - x(q1), 16, f"box {colour}")
     drawing.line(x(median), middle - 8, x(median), middle + 8, f"median {colour}")
-    for place, (case, value) in enumerate(many):
+    outer = [(case, value) for case, value in many if not near.min() <= value <= near.max()]
+    for place, (case, value) in enumerate(many if len(many) <= _MOST_CASES else outer[:_MOST_CASES]):
         shift = (place * 7 % 11 - 5) * 1.1  # apart, and the same each time
         drawing.dot(
             x(value), middle + shift, f"case-dot {colour}", says=f"{case}, {name}: {number(value, 6)}", radius=2
@@ -138,10 +142,12 @@ def bland_altman(title: str, pairs: Sequence[tuple[str, float, float]], *, unit:
     drawing.line(x.start, y(0), x.end, y(0), "zero")
     for value, kind in ((found.bias, "bias"), (found.low, "limit"), (found.high, "limit")):
         drawing.line(x.start, y(value), x.end, y(value), kind)
-    for case, truth, predicted in pairs:
+    every = -(-len(pairs) // _MOST_CASES)
+    for case, truth, predicted in pairs[::every]:
         says = f"{case}: truth {number(truth, 6)}{behind}, prediction {number(predicted, 6)}{behind}"
         drawing.dot((x((truth + predicted) / 2)), y(predicted - truth), "dot s0", says=says)
-    return Figure(title, str(drawing), f"{told[0].upper()}{told[1:]}; solid: bias, dashed: limits.")
+    drawn = f"; every {every}th case is drawn" if every > 1 else ""
+    return Figure(title, str(drawing), f"{told[0].upper()}{told[1:]}; solid: bias, dashed: limits{drawn}.")
 
 
 def reliability(

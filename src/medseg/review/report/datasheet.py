@@ -20,6 +20,7 @@ from medseg.review.report.table import Column, Table, text, whole
 logger = logging.getLogger(__name__)
 
 _THREADS = 2
+_NO_SPLIT = "No split and no leakage check: the datalist tells of them; give it (--datalist FILE), or the run's folder."
 _INTENSITIES = (("p1", "1st percentile"), ("median", "median"), ("p99", "99th percentile"), ("mean", "mean"))
 
 
@@ -84,8 +85,15 @@ def of_datalist(path: Path, *, read_images: bool) -> DataSheet:
     return DataSheet(title, facts, tables, [*patients[0], *told], patients[1] or leaks)
 
 
-def of_results(results: Results, title: str) -> DataSheet:
-    """The data sheet of the images that were segmented, as their manifests tell it."""
+def of_results(results: Results, title: str, *, split: bool) -> DataSheet:
+    """The data sheet of the images that were segmented, as their manifests tell it.
+
+    Parameters
+    ----------
+    split
+        Whether a datalist of the report tells of split and leakage; without one it is said that nothing does.
+    """
+    unknown = [] if split or results.kind == "predictions" else [_NO_SPLIT]
     images = [one["image"] for one in results.manifests.values() if "image" in one]
     if not images:
         why = (
@@ -93,10 +101,10 @@ def of_results(results: Results, title: str) -> DataSheet:
             if results.kind == "scores"
             else "the manifests are from a version of medseg that did not describe the images"
         )
-        return DataSheet(title, [("cases", str(len(results.done)))], missing=[f"No fingerprint: {why}."])
+        return DataSheet(title, [("cases", str(len(results.done)))], missing=[f"No fingerprint: {why}.", *unknown])
     kinds = sorted({str(image.get("modality") or "not stated") for image in images})
     facts = [("cases", str(len(results.done))), ("modality", ", ".join(kinds))]
-    return DataSheet(title, facts, [fingerprint({"all": images})])
+    return DataSheet(title, facts, [fingerprint({"all": images})], missing=unknown)
 
 
 def fingerprint(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:

@@ -21,6 +21,8 @@ def of_run(run: Run) -> Facts:
     best = record.get("best_validation_dice")
     facts = [
         ("bundle", f"{settings.get('bundle', NOT_STATED)} {settings.get('version', '')}".strip()),
+        ("data", _data(run)),
+        ("datalist SHA-256", run.data_sha256),
         ("status", _status(record)),
         ("epochs", f"{record.get('epoch', '?')} of {record.get('epochs', '?')}"),
         ("best validation Dice", "never validated" if best is None else _best(best, record)),
@@ -90,6 +92,11 @@ def failures(results: Results) -> Table | None:
         [text(case["id"]), text(case.get("reason") or NOT_STATED)] for case in results.cases if case["status"] != "done"
     ]
     return Table("Failed cases", [Column("Case"), Column("Reason")], rows, sortable=False) if rows else None
+
+
+def _data(run: Run) -> str:
+    counts = ", ".join(f"{part} {count}" for part, count in run.counts.items())
+    return f"{run.data_name}: {counts}" if counts else ""
 
 
 def _left(results: Results) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from medseg.errors import DataError
+from medseg.files import sha256_of
 
 Row: TypeAlias = Mapping[str, str]
 Kind: TypeAlias = Literal["evaluation", "scores", "predictions"]
@@ -60,8 +61,8 @@ class Run:
         Its folder, which is a bundle.
     record, history
         run.json, and the rows of history.csv.
-    data_name, counts
-        Of datalist.json: its name, and part to number of cases; empty where it is absent.
+    data_name, counts, data_sha256
+        Of datalist.json: its name, part to number of cases, and hash; empty where it is absent.
     """
 
     bundle: Bundle
@@ -69,6 +70,7 @@ class Run:
     history: Sequence[Row]
     data_name: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    data_sha256: str = ""
 
     @property
     def folder(self) -> Path:
@@ -165,8 +167,6 @@ def read_source(folders: Sequence[Path]) -> Source:
 
 def read_bundle(folder: Path) -> Bundle:
     """The bundle in a folder, its configuration read and nothing of it evaluated."""
-    from medseg.files import sha256_of
-
     weights, readme = folder / _WEIGHTS, folder / "docs" / "README.md"
     settings = {**_yaml(folder / "configs" / "common.yaml"), **_yaml(folder / "configs" / "train.yaml")}
     return Bundle(
@@ -183,7 +183,8 @@ def _run(bundle: Bundle) -> Run:
     content = _json(datalist) if datalist.is_file() else {}
     counts = {part: len(content[part]) for part in PARTS if isinstance(content.get(part), list)}
     history = _table(folder / "history.csv")
-    return Run(bundle, _json(folder / "run.json"), history, str(content.get("name", "")), counts)
+    digest = sha256_of(datalist) if content else ""
+    return Run(bundle, _json(folder / "run.json"), history, str(content.get("name", "")), counts, digest)
 
 
 def _results(folder: Path) -> Results:

@@ -135,7 +135,9 @@ def _sheets(source: Source, datalist: Path | None, read_images: bool) -> list[Da
         for path in dict.fromkeys(lists)
         if path.is_file() or path is datalist
     ]
-    return sheets + [of_results(one, f"Images of {one.folder.resolve().name}") for one in source.results]
+    return sheets + [
+        of_results(one, f"Images of {one.folder.resolve().name}", split=bool(sheets)) for one in source.results
+    ]
 
 
 def _cards(source: Source) -> tuple[list[Bundle], list[ModelCard], list[str]]:

@@ -13,7 +13,7 @@ from medseg.review.report.table import Cell, Column, Table, figure, flag_count, 
 
 _BOXED = ("dice", "hd95_mm", "hd95_px", "assd_mm", "assd_px", "cldice", "lesion_f1", "panoptic_quality")
 """Scores with a box plot; each tolerance of the normalised surface Dice has one too."""
-_SPREAD = ("n", "mean", "sd", "median", "min", "q1", "q3", "max")
+_SPREAD = ("sd", "median", "min", "q1", "q3", "max")
 _DECIMALS = {"1": 4, "mm": 2, "ml": 2, "cm2": 2, "px": 0, "lesions": 0}
 """Of a score's unit; summary.json and scores.csv have more, by which tables are sorted."""
 _ARROWS = {True: "higher is better", False: "lower is better", None: "neither is better"}
@@ -68,14 +68,36 @@ def spreads(results: Results) -> Table | None:
     """All that summary.json says of each region and score."""
     regions: Mapping[str, Any] = results.summary.get("regions", {})
     rows = [
-        [text(region), _score_name(name), *(_spread_cell(name, key, one[name].get(key)) for key in _SPREAD)]
+        [text(region), _score_name(name), *_spread_cells(name, one[name])]
         for region, one in regions.items()
         for name in in_order({key for key in one if key in METRICS})
     ]
     if not rows:
         return None
-    columns = [Column("Region"), Column("Score"), *(Column(key, numeric=True) for key in _SPREAD)]
-    return Table("Spread over the cases", columns, rows)
+    columns = [Column("Region"), Column("Score"), Column("n", numeric=True), Column("mean", numeric=True)]
+    columns += [Column("from", "lower end of the 95 % interval of the mean", numeric=True)]
+    columns += [Column("to", "upper end of the 95 % interval of the mean", numeric=True)]
+    columns += [Column(key, numeric=True) for key in _SPREAD]
+    return Table("Spread over the cases, with the 95 % interval of the mean", columns, rows)
+
+
+def strata(results: Results) -> list[Table]:
+    """Mean Dice of each region in each stratum, one table for each column that splits the cases."""
+    return [_stratum_table(name, parts) for name, parts in results.summary.get("strata", {}).items()]
+
+
+def _stratum_table(name: str, parts: Mapping[str, Any]) -> Table:
+    regions = list(dict.fromkeys(region for part in parts.values() for region in part.get("regions", {})))
+    columns = [Column(name), Column("Cases", numeric=True), *(Column(f"Dice {one}", numeric=True) for one in regions)]
+    rows = [
+        [
+            text(stratum),
+            figure(part.get("cases"), decimals=0),
+            *(_with_interval("dice", part.get("regions", {}).get(region, {}).get("dice")) for region in regions),
+        ]
+        for stratum, part in parts.items()
+    ]
+    return Table(f"Mean Dice with its 95 % interval by {name}", columns, rows)
 
 
 def empties(results: Results) -> str:
@@ -231,8 +253,11 @@ def _with_interval(name: str, spread: Mapping[str, Any] | None) -> Cell:
     return figure(spread["mean"], decimals=decimals, detail=interval)
 
 
-def _spread_cell(name: str, key: str, value: float | None) -> Cell:
-    return figure(value, decimals=0 if key == "n" else max(decimals_of(name), 1))
+def _spread_cells(name: str, spread: Mapping[str, Any]) -> list[Cell]:
+    decimals = max(decimals_of(name), 1)
+    low, high = spread.get("mean_ci95", (None, None))
+    values = [spread.get("mean"), low, high, *(spread.get(key) for key in _SPREAD)]
+    return [figure(spread.get("n"), decimals=0), *(figure(value, decimals=decimals) for value in values)]
 
 
 def decimals_of(name: str) -> int:

@@ -19,6 +19,7 @@ from medseg.review.report.blocks import (
     Text,
     Tile,
     Tiles,
+    Tone,
 )
 from medseg.review.report.cases import CaseChoice, were_flags_looked_for
 from medseg.review.report.datasheet import DataSheet
@@ -31,6 +32,8 @@ _NO_FLAGS = (
 )
 MOST_ROWS = 200
 """Longer tables are folded."""
+MOST_PLOTS = 24
+"""Further plots are folded."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def glance(runs: Sequence[Run], many: Sequence[Told]) -> Section:
     for run in runs:
         best = run.record.get("best_validation_dice")
         tiles = [
-            Tile("Training", str(run.record.get("status", "unknown")), _epochs(run)),
+            Tile("Training", status := str(run.record.get("status", "unknown")), _epochs(run), _tone(status)),
             Tile(
                 "Best validation Dice",
                 "\N{EN DASH}" if best is None else number(best),
@@ -103,8 +106,11 @@ def scored(many: Sequence[Told]) -> Section:
             blocks.append(Text("No case was scored, so there are no scores to show.", "missing"))
             continue
         blocks += [TableBlock(overview), Text(scores.empties(told.results)), *_few(told.results)]
-        blocks.append(Figures([*scores.plots(told.results), *flagging.plots(told.results)]))
-        blocks += [TableBlock(one) for one in (scores.calibration(told.results), flagging.table(told.results)) if one]
+        figures = [*scores.plots(told.results), *flagging.plots(told.results)]
+        blocks.append(Figures(figures[:MOST_PLOTS]))
+        blocks += [Figures(figures[MOST_PLOTS:], folded=True)] if len(figures) > MOST_PLOTS else []
+        tables = [*scores.strata(told.results), scores.calibration(told.results), flagging.table(told.results)]
+        blocks += [TableBlock(one) for one in tables if one is not None]
         confidence = scores.confidence_of_cases(told.results)
         blocks += [Text(confidence)] if confidence else []
         if not told.results.reliability:
@@ -256,6 +262,10 @@ def _result_tiles(told: Told) -> list[Tile]:
     tiles += [Tile(*one) for one in medians(results)] if results.kind == "predictions" else []
     ece = results.summary.get("calibration", {}).get("ece")
     return [*tiles, Tile("Calibration error", number(ece), "ECE, 0 is best")] if ece is not None else tiles
+
+
+def _tone(status: str) -> Tone:
+    return "bad" if status == "stopped" else ""
 
 
 def _epochs(run: Run) -> str:

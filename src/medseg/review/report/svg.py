@@ -71,7 +71,7 @@ def number(value: float, digits: int = 4) -> str:
 
 def fixed(value: float, decimals: int) -> str:
     """For columns of people: the same decimals in every row, thousands apart, a true minus sign."""
-    return f"{value:,.{decimals}f}".replace("-", MINUS)
+    return f"{round(value, decimals) + 0.0:,.{decimals}f}".replace("-", MINUS)  # no minus zero
 
 
 def counted(count: int, thing: str) -> str:

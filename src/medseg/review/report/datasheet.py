@@ -19,6 +19,8 @@ from medseg.review.report.table import Column, Table, text, whole
 
 logger = logging.getLogger(__name__)
 
+MOST_NAMED = 10
+"""Pairs of the same image that are named."""
 _THREADS = 2
 _NO_SPLIT = "No split and no leakage check: the datalist tells of them; give it (--datalist FILE), or the run's folder."
 _INTENSITIES = (("p1", "1st percentile"), ("median", "median"), ("p99", "99th percentile"), ("mean", "mean"))
@@ -35,9 +37,7 @@ class DataSheet:
     tables
         Parts of the data, and the fingerprint of the images.
     leakage
-        Sentences: whether a patient or an image stands in two parts.
-    leaks
-        True where one does.
+        Sentences on patients and images that stand in two parts, and whether each tells of a leak.
     missing
         What could not be told, and why.
     """
@@ -45,8 +45,7 @@ class DataSheet:
     title: str
     facts: Sequence[tuple[str, str]]
     tables: Sequence[Table] = ()
-    leakage: Sequence[str] = ()
-    leaks: bool = False
+    leakage: Sequence[tuple[str, bool]] = ()
     missing: Sequence[str] = field(default_factory=list)
 
 
@@ -73,16 +72,15 @@ def of_datalist(path: Path, *, read_images: bool) -> DataSheet:
     parts, patients = _parts(content), _patients(content)
     if not read_images:
         missing = ["The images were not read (--no-images): no fingerprint, and no search for images that stand twice."]
-        return DataSheet(title, facts, [parts], patients[0], patients[1], missing)
+        return DataSheet(title, facts, [parts], [patients], missing)
     try:
         described, leakage = _read(path)
     except MedsegError as error:
         logger.warning("no fingerprint of the images: %s", error)
         missing = ["The images could not all be read: no fingerprint, and no search for images that stand twice."]
-        return DataSheet(title, facts, [parts], patients[0], patients[1], missing)
-    told, leaks = _duplicates(leakage)
+        return DataSheet(title, facts, [parts], [patients], missing)
     tables = [parts, fingerprint({part: many for part, many in described.items() if many})]
-    return DataSheet(title, facts, tables, [*patients[0], *told], patients[1] or leaks)
+    return DataSheet(title, facts, tables, [patients, *_duplicates(leakage)])
 
 
 def of_results(results: Results, title: str, *, split: bool) -> DataSheet:
@@ -181,15 +179,15 @@ def _parts(content: Mapping[str, Any]) -> Table:
     return Table("Split", columns, rows, sortable=False)
 
 
-def _patients(content: Mapping[str, Any]) -> tuple[list[str], bool]:
+def _patients(content: Mapping[str, Any]) -> tuple[str, bool]:
     parts: dict[str, set[str]] = {}
     for part in PARTS:
         for item in _items(content, part):
             parts.setdefault(str(item.get("patient")), set()).add(part)
     twice = sorted(patient for patient, found in parts.items() if len(found) > 1)
     if twice:
-        return [f"{counted(len(twice), 'patient')} in two parts: {', '.join(twice[:10])}."], True
-    return [f"No patient stands in two parts ({counted(len(parts), 'patient')})."], False
+        return f"{counted(len(twice), 'patient')} in two parts: {', '.join(twice[:10])}.", True
+    return f"No patient stands in two parts ({counted(len(parts), 'patient')}).", False
 
 
 def _read(path: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
@@ -215,14 +213,16 @@ def _read(path: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
     return described, leakage_report(content, doubles)
 
 
-def _duplicates(leakage: Mapping[str, Any]) -> tuple[list[str], bool]:
-    doubles = leakage["duplicates"]
+def _duplicates(leakage: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    doubles, across = leakage["duplicates"], leakage["across_parts"]
     if not doubles:
-        return [f"No image stands twice, as it is or mirrored ({counted(leakage['cases'], 'image')} compared)."], False
-    across = leakage["across_parts"]
-    told = [
-        f"{counted(len(doubles), 'pair')} of the same image, as it is or mirrored; {across} across two parts"
-        f"{', so scores are too good' if across else ''}."
+        return [
+            (f"No image stands twice, as it is or mirrored ({counted(leakage['cases'], 'image')} compared).", False)
+        ]
+    so = ", so scores are too good" if across else ""
+    told = f"{counted(len(doubles), 'pair')} of the same image, as it is or mirrored; {across} across two parts{so}."
+    named = [
+        (f"{' and '.join(one['cases'])}: {one['kind']}, in {' and '.join(one['parts'])}.", one["across_parts"])
+        for one in doubles[:MOST_NAMED]
     ]
-    told += [f"{' and '.join(one['cases'])}: {one['kind']}, {' and '.join(one['parts'])}." for one in doubles[:10]]
-    return told, bool(across)
+    return [(told, bool(across)), *named]

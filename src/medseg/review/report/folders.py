@@ -15,7 +15,9 @@ from medseg.files import sha256_of
 Row: TypeAlias = Mapping[str, str]
 Kind: TypeAlias = Literal["evaluation", "scores", "predictions"]
 
-PARTS = ("training", "validation", "test")
+Part: TypeAlias = Literal["training", "validation", "test"]
+
+PARTS: tuple[Part, ...] = ("training", "validation", "test")
 _METADATA = Path("configs") / "metadata.json"
 _WEIGHTS = Path("models") / "model.pt"
 

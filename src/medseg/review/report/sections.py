@@ -187,7 +187,7 @@ def data(sheets: Sequence[DataSheet]) -> Section:
     for sheet in sheets:
         blocks += [Heading(sheet.title), Facts(sheet.facts), *(TableBlock(table) for table in sheet.tables)]
         blocks += [Text(sentence, "missing") for sentence in sheet.missing]
-        blocks += [Text(sentence, "bad" if sheet.leaks else "good") for sentence in sheet.leakage]
+        blocks += [Text(sentence, "bad" if leaks else "good") for sentence, leaks in sheet.leakage]
     return Section("data", "Data sheet", blocks or [Text("No folder of this report tells of data.", "missing")])
 
 

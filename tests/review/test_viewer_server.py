@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from viewer_parts import OURS, cases_by_name, correct, painted, review, save, viewing, volume
 
+from medseg.bundle import find_bundle
 from medseg.cli import main
 from medseg.review.viewer.extra import review_extra
 
@@ -214,3 +215,15 @@ def test_what_was_accepted_trains_a_network(folder: Path, tmp_path: Path):
     run = train("mr_hippocampus", datalist=datalist, run_dir=tmp_path / "run", overrides={**tiny, **device})
     assert (run / "models" / "model.pt").is_file()
     shutil.rmtree(run)
+
+
+def test_a_bundle_that_wants_more_than_is_allowed_is_not_opened_untrusted(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    theirs = tmp_path / "theirs"
+    shutil.copytree(find_bundle("ct_lung"), theirs)
+    common = theirs / "configs" / "common.yaml"
+    text = common.read_text(encoding="utf-8")
+    common.write_text(text + "\nsurprise: $__import__('os').getcwd()\n", encoding="utf-8")
+    assert main(["review", str(theirs), "--no-browser"]) == 2
+    assert "trust" in capfd.readouterr().err

@@ -34,6 +34,11 @@ def add_commands(commands: Commands) -> None:
         help="a folder that medseg predict or evaluate filled; or a bundle's name or folder, to segment dropped files",
     )
     parser.add_argument("--bundle", metavar="NAME", help="bundle that is chosen for new images (name or folder)")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let the bundle do all it wants, now and until its files change (medseg bundle trust shows what that is)",
+    )
     truth = parser.add_argument_group("where the true masks and the images are, if the folder does not say so")
     truth.add_argument("--truth", metavar="DIR", type=Path, help="folder of true masks with the names of the cases")
     truth.add_argument("--datalist", metavar="FILE", type=Path, help="images and true masks of the cases")
@@ -104,6 +109,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         names=tuple(arguments.name),
         folder=folder,
         bundle=bundle,
+        trust=arguments.trust,
         truth=arguments.truth,
         datalist=arguments.datalist,
         limits=Limits(upload_bytes=upload_bytes, unpacked_bytes=4 * upload_bytes),

@@ -8,6 +8,7 @@ from typing import Any
 
 from medseg.bundle import find_bundle, list_bundles, read_metadata
 from medseg.bundle.locate import WEIGHTS_FILE
+from medseg.bundle.trust import merged_for, require_trust
 from medseg.errors import ReviewError
 
 
@@ -29,13 +30,20 @@ class Choice:
         return {**about, "labels": labels}
 
 
-def choices(bundle: str | None) -> tuple[Choice, ...]:
+def choices(bundle: str | None, *, trust: bool = False) -> tuple[Choice, ...]:
     """The shipped bundles with weights, after the one that the user named.
+
+    Parameters
+    ----------
+    bundle
+        Name or folder.
+    trust
+        Let it do all it wants, as `--trust` of the other commands.
 
     Raises
     ------
     BundleError
-        The named one is not there, or its metadata cannot be used.
+        The named one is not there, its metadata cannot be used, or it wants more than is allowed and is not trusted.
     ReviewError
         It has no weights.
     """
@@ -47,6 +55,7 @@ def choices(bundle: str | None) -> tuple[Choice, ...]:
         raise ReviewError(
             f"bundle {folder} has no weights", expected=str(WEIGHTS_FILE), next_step="train it first: medseg train"
         )
+    require_trust(folder, merged_for(folder, "inference"), trust=trust)
     others = [one for one in shipped if one.folder != folder.resolve()]
     taken = {one.name for one in others}
     name = folder.name if folder.name not in taken else f"{folder.name} (yours)"

@@ -65,7 +65,8 @@ def remove_leftovers(parent: Path) -> list[Path]:
 
 def _is_ours(folder: Path) -> bool:
     with suppress(OSError):
-        return folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+        ours = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+        return ours and folder.is_dir() and not folder.is_symlink()
     return False
 
 

@@ -52,6 +52,8 @@ class Settings:
         A folder of predictions or of an evaluation; None: the page starts empty.
     bundle
         Name or folder of the bundle that is chosen for new images; None: the user chooses.
+    trust
+        Let that bundle do all it wants.
     truth, datalist
         Where the true masks (and images) are.
     limits
@@ -66,6 +68,7 @@ class Settings:
     names: tuple[str, ...] = ()
     folder: Path | None = None
     bundle: str | None = None
+    trust: bool = False
     truth: Path | None = None
     datalist: Path | None = None
     limits: Limits = field(default_factory=Limits)

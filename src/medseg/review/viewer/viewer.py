@@ -51,7 +51,7 @@ class Viewer:
     def __init__(self, settings: Settings, session: Session, *, child: Child | None = None) -> None:
         self.settings, self.session = settings, session
         self.access, self.entries, self.shown = Access(settings), Entries(), Shown(session.shown)
-        self.choices: tuple[Choice, ...] = choices(settings.bundle)
+        self.choices: tuple[Choice, ...] = choices(settings.bundle, trust=settings.trust)
         self.uploads = Uploads(session=session, entries=self.entries, shown=self.shown, limits=settings.limits)
         self.corrections, self._background = Corrections(), Background(self.entries, self.shown)
         self._hashes: dict[tuple[str, int], str] = {}

@@ -66,6 +66,8 @@ class Worker:
             known = user_error(error)
             if known is None:
                 logger.exception("a bug in medseg, not in the image")
+            elif job is None:  # loaded ahead: no job shows it
+                logger.warning("medseg: %s", known)
             self.tell(job=job, failed=str(known) if known is not None else f"{type(error).__name__}: {error}")
 
     def _segment(self, request: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from medseg.errors import DataError, MedsegError
 from medseg.files import sha256_of
-from medseg.review.report.folders import PARTS, Results
+from medseg.review.report.folders import PARTS, Part, Results
 from medseg.review.report.svg import counted, number
 from medseg.review.report.table import Column, Table, text, whole
 
@@ -190,7 +190,7 @@ def _patients(content: Mapping[str, Any]) -> tuple[str, bool]:
     return f"No patient stands in two parts ({counted(len(parts), 'patient')}).", False
 
 
-def _read(path: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[Part, list[dict[str, Any]]], dict[str, Any]]:
     """The description of each image by part, and the search for doubles, with one reading of each file."""
     from medseg.datasets import load_datalist, read_datalist
     from medseg.datasets.leakage import find_duplicates, leakage_report, thumbnail

@@ -71,7 +71,7 @@ class Run:
     record: Mapping[str, Any]
     history: Sequence[Row]
     data_name: str = ""
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[Part, int] = field(default_factory=dict)
     data_sha256: str = ""
 
     @property

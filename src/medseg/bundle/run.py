@@ -16,7 +16,6 @@ from typing import Any
 
 import yaml
 
-from medseg.datasets import copy_datalist
 from medseg.errors import BundleError, OutputError
 
 WORKFLOW_FILES = ("evaluate.yaml", "inference.yaml")
@@ -49,6 +48,8 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
     OutputError
         `run_dir` cannot be written.
     """
+    from medseg.datasets import copy_datalist  # late: it brings numpy, which reading a configuration does not need
+
     workflow = running_workflow()
     source, target = workflow.config_root_path.resolve(), Path(run_dir).resolve()
     if resume:

@@ -151,7 +151,7 @@ def _needs_component(node: Node, merged: Merged, depth: int = 0) -> bool:
     if isinstance(node.content, dict) and "_target_" in node.content:
         return True
     if isinstance(node.content, str):
-        targets = [merged.find(name) for name in references(node.content)]
+        targets = [merged.find(name) for name in references(node.content) if name != "bundle_root"]  # known: the folder
         return any(one is None or _needs_component(one, merged, depth + 1) for one in targets)
     return any(_needs_component(child, merged, depth + 1) for _, child in node.children())
 

@@ -87,6 +87,11 @@ def test_pictures_give_label_pngs_of_their_size_and_measurements(
         truth = np.asarray(picture)
     lungs = np.flatnonzero(np.isin(truth, (1, 2)).any(0))
     assert float(measured["truth"]) == pytest.approx(10 / (lungs[-1] - lungs[0] + 1), rel=1e-5)
+    ratio = read(tmp_path / "summary.json")["measurements"]["cardiothoracic_ratio"]
+    assert ratio["cases"] == ratio["missing"]["prediction"] + (ratio["error"] or {"n": 0})["n"] == 1
+    columns = rows(tmp_path / "scores.csv")[0]
+    assert {"hd95_px", "assd_px", "nsd_2px", "nsd_5px", "truth_px"} <= set(columns)  # the spacing is unknown
+    assert not [name for name in columns if name.endswith(("mm", "cm2", "ml"))]
 
 
 def test_scores_are_those_of_the_masks_that_were_written(run: Path, volumes: Path, tmp_path: Path) -> None:
@@ -100,6 +105,14 @@ def test_scores_are_those_of_the_masks_that_were_written(run: Path, volumes: Pat
         assert table[name] == pytest.approx(2 * ((truth == value) & (mask == value)).sum() / total, abs=1e-6)
     summary = read(tmp_path / "scores" / "summary.json")
     assert (summary["cases"], summary["failed_cases"]) == (1, [])
+    assert summary["regions"]["anterior"]["nsd_1mm"]["n"] == 1  # as the bundle declares
+    assert summary["regions"]["anterior"]["hd95_mm"]["n"] == 1
+
+
+def test_scores_of_a_region_that_the_bundle_does_not_have_are_refused(run: Path, volumes: Path, tmp_path: Path) -> None:
+    wanted = {"cases::scores::tubes": ["vessel"]}
+    with pytest.raises(BundleError, match=r"vessel.*anterior, posterior"):
+        evaluate(run, datalist=volumes, output_dir=tmp_path / "scores", overrides=wanted)
 
 
 def test_a_test_case_that_cannot_be_read_is_named_in_report_and_summary(

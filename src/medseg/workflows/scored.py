@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from medseg.evaluation import (
     write_summary,
 )
 from medseg.evaluation.flag_summary import confidence_against_dice, flag_summary
+from medseg.evaluation.measurements import Measured, measurement_summary, write_measurements
 from medseg.evaluation.table import CASES_FILE, CaseRecord, truth_sha256, write_cases
 from medseg.files import atomic_write
 from medseg.intake import check_pair, read_label
@@ -42,6 +42,10 @@ class _Scored:
     predicted: Mapping[str, float | None]
     expected: Mapping[str, float | None]
     reliability: Reliability | None
+
+    def measured(self, case: str) -> list[Measured]:
+        """Rows of measurements.csv."""
+        return [Measured(case, name, value, self.expected[name]) for name, value in self.predicted.items()]
 
 
 class EvaluateCases(PredictCases):
@@ -152,11 +156,13 @@ class EvaluateCases(PredictCases):
         if self.flagging.record is not None:
             judged = {work.id: work.judgement for work in self.finished() if work.judgement is not None}
             summary["failure_flags"] = flag_summary(judged, rows, self.flagging.record, patients=patients)
+        if self.measurements:
+            measured = [row for case, scored in done.items() for row in scored.measured(case)]
+            summary["measurements"] = measurement_summary(measured, patients=patients)
+            write_measurements(measured, self.folder / "measurements.csv")
         write_cases(records, self.folder / CASES_FILE, strata={})
         write_scores(rows, self.folder / "scores.csv")
         write_summary(summary, self.folder / "summary.json")
-        if self.measurements:
-            self._write_measurements(done)
 
     def _score(self, work: CaseWork, labels: Image, reliability: Reliability | None) -> None:
         truth = work.truth
@@ -164,18 +170,6 @@ class EvaluateCases(PredictCases):
         rows = score_case(work.id, labels, truth, self.regions, spatial_dims=truth.array.ndim, plan=self.plan)
         record = _record(work, truth)
         self._scored[work.index] = _Scored(record, rows, self.measure(labels), self.measure(truth), reliability)
-
-    def _write_measurements(self, scored: Mapping[str, _Scored]) -> None:
-        with (
-            atomic_write(self.folder / "measurements.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["case", "measurement", "predicted", "truth"])
-            for case, one in scored.items():
-                table.writerows(
-                    [case, name, _number(v), _number(one.expected[name])] for name, v in one.predicted.items()
-                )
 
 
 def _record(work: CaseWork, truth: Image) -> CaseRecord:
@@ -189,7 +183,3 @@ def _record(work: CaseWork, truth: Image) -> CaseRecord:
         min(judged.predicted_dice.values(), default=None) if judged is not None else None,
         tuple(dict.fromkeys(flag.rule for flag in judged.flags)) if judged is not None else (),
     )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"

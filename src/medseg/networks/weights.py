@@ -19,7 +19,7 @@ def load_weights(
 ) -> torch.nn.Module:
     """The network on `device` with the state dict of `path` in it (half precision is widened).
 
-    Only tensors are read from the file (`weights_only`): a checkpoint cannot run code.
+    Only tensors are read from the file (`weights_only`, or a .safetensors file): a checkpoint cannot run code.
 
     Parameters
     ----------
@@ -46,8 +46,9 @@ def _loaded(network: torch.nn.Module, path: str) -> torch.nn.Module:
     if not Path(path).is_file():
         raise BundleError(f"{path}: no weights", next_step="train the bundle first: medseg train")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
+        network.load_state_dict(_tensors(Path(path)))
+    except BundleError:
+        raise
     except Exception as error:
         raise BundleError(
             f"{path}: the weights do not load into the bundle's network",
@@ -55,6 +56,38 @@ def _loaded(network: torch.nn.Module, path: str) -> torch.nn.Module:
             expected="the state dict of network_def in configs/common.yaml",
         ) from error
     return network
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict of a file, made of nothing but tensors.
+
+    Raises
+    ------
+    BundleError
+        It holds anything else, or safetensors is not installed.
+    """
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise _not_weights(path, f"a {type(state).__name__}")
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            raise _not_weights(path, f"{name}: a {type(value).__name__}")
+    return state
+
+
+def _not_weights(path: Path, got: str) -> BundleError:
+    return BundleError(f"{path}: not weights alone", got=got, expected="a state dict: names and tensors")
+
+
+def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise BundleError(f"{path} needs safetensors", next_step="pip install 'medseg[safetensors]'") from error
+    tensors: dict[str, torch.Tensor] = load_file(path)
+    return tensors
 
 
 def weights_sha256(path: str | Sequence[str]) -> str:

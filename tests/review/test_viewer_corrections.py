@@ -22,10 +22,12 @@ from viewer_parts import (
     SIZE,
     cases_by_name,
     correct,
+    mask,
     painted,
     read_json,
     read_nifti,
     review,
+    save,
     viewing,
     volume,
     voxels,
@@ -205,6 +207,20 @@ def test_the_datalist_has_the_accepted_cases_with_their_best_masks(folder: Path,
     assert {len(content[part]) for part in ("training", "validation")} == {1}
     told = {one["id"]: one["truth"] for part in ("training", "validation") for one in content[part]}
     assert told == {"case_0": "correction", "case_1": "prediction"}
+
+
+def test_a_mask_that_was_made_anew_after_it_was_accepted_is_not_exported(folder: Path, tmp_path: Path):
+    with viewing(tmp_path, folder=folder) as (client, _):
+        cases = cases_by_name(client)
+        for name in ("case_0", "case_1"):
+            review(client, cases[name]["id"], "accepted")
+        assert client.get(f"/api/cases/{cases['case_0']['id']}").json()["notes"] == []
+        save(mask(1), folder / "case_0.nii.gz")
+        assert "has changed since" in client.get(f"/api/cases/{cases['case_0']['id']}").json()["notes"][0]
+        content = client.get("/api/export").json()
+        correct(client, cases["case_0"]["id"], painted())  # what someone painted is what someone saw
+        assert len(client.get("/api/export").json()["training"]) == 1
+    assert (content["left_out"], [one["id"] for one in content["training"]]) == (["case_0"], ["case_1"])
 
 
 def test_nothing_accepted_is_nothing_to_export(folder: Path, tmp_path: Path):

@@ -222,6 +222,15 @@ def test_an_upload_beyond_the_limit_is_cut_off_while_it_comes_in(tmp_path: Path)
         assert client.post("/api/uploads", headers=OURS, json={}).status_code == 422
 
 
+def test_an_upload_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path: Path):
+    headers = {**OURS, "Content-Type": "multipart/form-data; boundary=x"}
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + png() + b"\r\n"
+    with viewing(tmp_path) as (client, _):
+        for body, status in ((part, 422), (part + b"--x", 422), (part + b"--x--\r\n", 201)):
+            assert client.post("/api/uploads", headers=headers, content=body).status_code == status
+        assert len(client.get("/api/cases").json()) == 1
+
+
 def test_a_header_that_names_another_file_of_this_computer_reads_nothing(tmp_path: Path):
     secret = tmp_path / "secret.raw"
     secret.write_bytes(b"s" * 1000)
@@ -239,7 +248,8 @@ def test_an_uploaded_case_is_removed_with_its_files_and_others_are_not(folder: P
         case = upload(client, {"xray.png": png()}).json()["cases"][0]
         assert client.delete(f"/api/cases/{case['id']}", headers=OURS).status_code == 204
         assert client.get(f"/api/cases/{case['id']}").status_code == 404
-        assert [p for p in viewer.session.folder.rglob("*") if p.is_file() and p.name != "lock"] == []
+        assert list(viewer.session.folder.rglob("*.png")) == []  # neither the upload nor what was made of it
+        assert list(viewer.session.uploads.iterdir()) == []
         kept = cases_by_name(client)["case_0"]["id"]
         assert client.delete(f"/api/cases/{kept}", headers=OURS).status_code == 422
     assert (folder / "case_0.nii.gz").is_file()

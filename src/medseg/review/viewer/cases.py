@@ -18,7 +18,7 @@ _SHOWN = ("image", "prediction", "truth", "correction")
 
 def summary(entry: Entry, *, review: Mapping[str, Any] | None, corrected: bool) -> dict[str, Any]:
     """A case in the list."""
-    nothing = {"status": None, "comment": "", "by": "", "when": None}
+    said = {"status": None, "comment": "", "by": "", "when": None, **(review or {})}
     return {
         "id": entry.key,
         "name": entry.name,
@@ -27,7 +27,7 @@ def summary(entry: Entry, *, review: Mapping[str, Any] | None, corrected: bool) 
         "scores": entry.scores,
         "mean_dice": mean_dice(entry.scores),
         "flags": flags(entry.manifest),
-        "review": {key: (review or nothing).get(key) for key in nothing},
+        "review": {key: said[key] for key in ("status", "comment", "by", "when")},
         "has_image": entry.image is not None,
         "has_truth": entry.truth is not None,
         "has_prediction": entry.prediction is not None,

@@ -24,6 +24,7 @@ from medseg.review.viewer.reviews import now, write_json
 FOLDER = "corrections"
 """Below the masks, so that a folder of masks stays one mask a case."""
 
+_GZIP_BYTES = 65536
 _SHAPE = re.compile(r"[0-9]{1,5}(,[0-9]{1,5}){1,2}")
 
 
@@ -112,6 +113,12 @@ class Corrections:
     def _before(self, entry: Entry, versions: list[dict[str, Any]], based_on: int | None) -> Path | None:
         wanted = [one for one in versions if based_on is None or one["version"] == based_on]
         return entry.home / FOLDER / str(wanted[-1]["file"]) if wanted else entry.prediction
+
+
+def most_bytes(shape: str) -> int:
+    """How long a request's body can be at most for its shape: gzip makes nothing longer by more than a thousandth."""
+    voxels = math.prod(int(n) for n in shape.split(",")) if _SHAPE.fullmatch(shape) else 0
+    return voxels + voxels // 1000 + _GZIP_BYTES
 
 
 def unpack_voxels(body: bytes, *, shape: str, expected: tuple[int, ...]) -> LabelArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,22 @@ class Accepted:
         return self.entry.patient or self.entry.name
 
 
-def datalist_of(cases: Sequence[Accepted], *, labels: Mapping[int, str]) -> dict[str, Any]:
+def datalist_of(
+    cases: Sequence[Accepted], *, labels: Mapping[int, str], left_out: Sequence[str] = ()
+) -> dict[str, Any]:
     """The datalist of accepted cases whose files lie still, with absolute paths, as it may be saved anywhere.
 
     Uploads are left out, as they go when the viewer ends, and so are single series of a folder that holds several:
     they are in the archive of `write_archive`.
+
+    Parameters
+    ----------
+    cases
+        The accepted ones.
+    labels
+        Label value to name.
+    left_out
+        Ids that the datalist is to tell as left out, besides those above.
 
     Raises
     ------
@@ -59,12 +70,16 @@ def datalist_of(cases: Sequence[Accepted], *, labels: Mapping[int, str]) -> dict
             next_step="export the archive, which holds the images" if cases else "accept some cases first",
         )
     items = [_item(one, image=str(one.entry.image), label=str(one.label.resolve())) for one in lasting]
-    left_out = sorted({one.id for one in cases} - {one.id for one in lasting})
-    return _datalist(items, labels, {"left_out": left_out} if left_out else {})
+    return _datalist(items, labels, {*left_out, *({one.id for one in cases} - {one.id for one in lasting})})
 
 
 def write_archive(
-    cases: Sequence[Accepted], path: Path, *, images: Mapping[str, Path], labels: Mapping[int, str]
+    cases: Sequence[Accepted],
+    path: Path,
+    *,
+    images: Mapping[str, Path],
+    labels: Mapping[int, str],
+    left_out: Sequence[str] = (),
 ) -> None:
     """Write a ZIP that holds datalist.json, images/ and labels/: unpacked anywhere, it can be trained on.
 
@@ -72,6 +87,8 @@ def write_archive(
     ----------
     images
         Key of each case to its image as one file: NIfTI on the image's own grid, or the picture.
+    cases, labels, left_out
+        As for `datalist_of`.
 
     Raises
     ------
@@ -85,12 +102,13 @@ def write_archive(
         for one in cases
     }
     items = [_item(one, image=names[one.id][0], label=names[one.id][1]) for one in cases]
+    content = _datalist(items, labels, set(left_out))
     with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for one in cases:
             for source, name in zip((images[one.entry.key], one.label), names[one.id], strict=True):
                 packed = zipfile.ZIP_DEFLATED if name.endswith(".nii") else zipfile.ZIP_STORED
                 archive.write(source, name, compress_type=packed, compresslevel=1)
-        archive.writestr("datalist.json", json.dumps(_datalist(items, labels, {}), indent=1, ensure_ascii=False) + "\n")
+        archive.writestr("datalist.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _item(one: Accepted, *, image: str, label: str) -> dict[str, Any]:
@@ -105,7 +123,7 @@ def _item(one: Accepted, *, image: str, label: str) -> dict[str, Any]:
     }
 
 
-def _datalist(items: Sequence[dict[str, Any]], labels: Mapping[int, str], more: Mapping[str, Any]) -> dict[str, Any]:
+def _datalist(items: Sequence[dict[str, Any]], labels: Mapping[int, str], left_out: Set[str]) -> dict[str, Any]:
     patients = sorted({item["patient"] for item in items})
     # One patient cannot be split: with him alone there is nothing to validate on, and training says so.
     share = max(1, round(_VALIDATION * len(patients))) / len(patients) if len(patients) > 1 else 0.0
@@ -120,7 +138,7 @@ def _datalist(items: Sequence[dict[str, Any]], labels: Mapping[int, str], more: 
         "labels": {"0": "background", **{str(value): name for value, name in sorted(labels.items())}},
         "seed": SEED,
         "fractions": list(fractions),
-        **more,
+        **({"left_out": sorted(left_out)} if left_out else {}),
         **sections,
     }
 

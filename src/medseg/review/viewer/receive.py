@@ -34,10 +34,18 @@ class FileReceiver:
         Says where a file goes.
     limits
         Number of files.
+
+    Attributes
+    ----------
+    files
+        Those that were written.
+    complete
+        Whether the body came to its end: half a series must not pass for a whole one.
     """
 
     def __init__(self, boundary: bytes, places: Places, *, limits: Limits) -> None:
         self.files: list[Path] = []
+        self.complete = False
         self._places, self._limits = places, limits
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
@@ -52,6 +60,7 @@ class FileReceiver:
                 "on_headers_finished": self._open,
                 "on_part_data": self._data,
                 "on_part_end": self.close,
+                "on_end": self._end,
             },
         )
 
@@ -67,6 +76,9 @@ class FileReceiver:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _end(self) -> None:
+        self.complete = True
 
     def _begin(self) -> None:
         self._headers, self._name, self._value = {}, b"", b""
@@ -143,6 +155,8 @@ async def receive_files(
         await run_sync(receiver.feed, bytes(waiting))
     finally:
         receiver.close()
+    if not receiver.complete:
+        raise ReviewError("the upload is cut off before its end", next_step="send it again")
     return receiver.files
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
 from medseg.review.viewer.case_routes import ViewerOf
+from medseg.review.viewer.corrections import most_bytes
 from medseg.review.viewer.export import datalist_of, write_archive
 from medseg.review.viewer.receive import TooLargeError
 from medseg.review.viewer.reviews import Status
@@ -54,7 +55,7 @@ async def correct(
 ) -> dict[str, Any]:
     """Save painted labels as the next version of the case's corrections; `from` is the version painted on."""
     entry, by = viewer.entries.get(key), unquote(x_by)[:_LONGEST_NAME]
-    body = await _body(request, most=viewer.settings.limits.upload_bytes)
+    body = await _body(request, most=min(most_bytes(x_shape), viewer.settings.limits.upload_bytes))
     latest = viewer.corrections.newest(entry)
 
     def save() -> dict[str, Any]:
@@ -69,8 +70,8 @@ async def correct(
 @router.get("/export")
 def export(viewer: ViewerOf) -> Response:
     """The datalist of the accepted cases."""
-    cases = viewer.accepted()
-    content = datalist_of(cases, labels=viewer.export_labels(cases))
+    cases, changed = viewer.accepted()
+    content = datalist_of(cases, labels=viewer.export_labels(cases), left_out=changed)
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     return Response(text, media_type="application/json", headers=_download("datalist.json"))
 
@@ -78,10 +79,12 @@ def export(viewer: ViewerOf) -> Response:
 @router.get("/export.zip")
 def archive(viewer: ViewerOf) -> Response:
     """The accepted cases with their images and labels."""
-    cases = [one for one in viewer.accepted() if one.entry.image is not None]
+    found, changed = viewer.accepted()
+    cases = [one for one in found if one.entry.image is not None]
+    without = [one.id for one in found if one.entry.image is None]
     path = viewer.session.folder / f"export_{secrets.token_hex(8)}.zip"
     images = {one.entry.key: viewer.portable_image(one.entry) for one in cases}
-    write_archive(cases, path, images=images, labels=viewer.export_labels(cases))
+    write_archive(cases, path, images=images, labels=viewer.export_labels(cases), left_out=[*changed, *without])
     return FileResponse(
         path, media_type="application/zip", filename="accepted.zip", background=BackgroundTask(path.unlink)
     )

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_PORT = 8765
 TERMINATED = 128 + signal.SIGTERM
 _GRACE_SECONDS = 2
+_MOST_CONNECTIONS = 256
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 
 
@@ -82,6 +83,8 @@ def _run(viewer: Viewer, listener: socket.socket, ready: Callable[[], None]) -> 
         ssl_keyfile=viewer.settings.key,
         log_level="warning",
         access_log=False,  # addresses of cases are nobody's business, and the first one holds the token
+        ws="none",
+        limit_concurrency=_MOST_CONNECTIONS,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,

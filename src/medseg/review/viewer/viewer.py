@@ -89,8 +89,7 @@ class Viewer:
 
     def summary(self, entry: Entry) -> dict[str, Any]:
         """A case in the list."""
-        reviews, name = self._review_of(entry)
-        return summary(entry, review=reviews.get(name), corrected=self.correction(entry) is not None)
+        return summary(entry, review=self._review(entry), corrected=self.correction(entry) is not None)
 
     def details(self, entry: Entry) -> dict[str, Any]:
         """All that the page shows of a case."""
@@ -119,7 +118,7 @@ class Viewer:
 
     def review(self, entry: Entry, *, status: Status | None, comment: str, by: str) -> dict[str, Any]:
         """Write down what someone says of a case."""
-        reviews, name = self._review_of(entry)
+        reviews, name = self._reviews_of(entry)
         mask = self.correction(entry) or entry.prediction
         return reviews.put(name, status=status, comment=comment, by=by, mask=None if mask is None else sha256_of(mask))
 
@@ -131,16 +130,22 @@ class Viewer:
         check_values(voxels, case=entry.name, allowed=names)
         return self.corrections.save(entry, replace(grid, array=voxels), names=names, by=by, based_on=based_on)
 
-    def accepted(self) -> list[Accepted]:
-        """The accepted cases that have a mask, as they are exported."""
-        found = []
+    def accepted(self) -> tuple[list[Accepted], list[str]]:
+        """The accepted cases that have a mask, as they are exported; and ids of those whose mask changed since.
+
+        A mask that was made anew after someone accepted it is not the one that was accepted.
+        """
+        found, changed = [], []
         for entry in self.entries.all():
-            reviews, name = self._review_of(entry)
-            review, correction = reviews.get(name), self.correction(entry)
+            review, correction = self._review(entry), self.correction(entry)
             label = correction or entry.prediction
-            if review is not None and review.get("status") == "accepted" and label is not None:
+            if review.get("status") != "accepted" or label is None:
+                continue
+            if correction is None and _changed_since(review, label):
+                changed.append(entry.name)
+            else:
                 found.append(Accepted(entry, label, correction is not None, review))
-        return found
+        return found, changed
 
     def export_labels(self, cases: Sequence[Accepted]) -> dict[int, str]:
         """The labels of all cases together; the first name wins."""
@@ -244,19 +249,33 @@ class Viewer:
         return self.shown.image(source) if what == "image" else self.shown.labels(source, reference=entry.image)
 
     def _warnings(self, entry: Entry) -> list[str]:
-        """That an image is no longer the one that was segmented, told by its hash; of single files, which is quick."""
+        """What has changed since it was segmented or reviewed, told by hashes."""
+        told = []
+        if self._has_another_image(entry):
+            told.append("the image is not the one that was segmented: its file has changed since")
+        mask = self.correction(entry) or entry.prediction
+        if mask is not None and _changed_since(self._review(entry), mask):
+            told.append("the mask is not the one that was reviewed: it has changed since")
+        return told
+
+    def _has_another_image(self, entry: Entry) -> bool:
+        """Of single files alone, which is quick; .mhd and .nhdr are hashed together with their voxels."""
         recorded, image = entry.manifest.get("input_sha256"), entry.image
         if entry.source != "folder" or recorded is None or image is None or not image.is_file():
-            return []
-        if image.suffix.lower() in (".mhd", ".nhdr"):  # the hash is of header and voxels together
-            return []
+            return False
+        if image.suffix.lower() in (".mhd", ".nhdr"):
+            return False
         mark = (str(image), image.stat().st_mtime_ns)
         if mark not in self._hashes:
             self._hashes[mark] = sha256_of(image)
-        changed = self._hashes[mark] != recorded
-        return ["the image is not the one that was segmented: its file has changed since"] if changed else []
+        return self._hashes[mark] != recorded
 
-    def _review_of(self, entry: Entry) -> tuple[Reviews, str]:
+    def _review(self, entry: Entry) -> dict[str, Any]:
+        """What is said of a case; empty where nothing is."""
+        reviews, name = self._reviews_of(entry)
+        return reviews.get(name) or {}
+
+    def _reviews_of(self, entry: Entry) -> tuple[Reviews, str]:
         """Where a case's review stands, and under which name: uploads may have one name."""
         if entry.source == "folder":
             return self._folder_reviews, entry.name
@@ -293,6 +312,11 @@ class Viewer:
             return _grid_of(self.file(entry, what))
         except MedsegError:
             return nothing  # the page asks for the file itself, and is told why not
+
+
+def _changed_since(review: Mapping[str, Any], mask: Path) -> bool:
+    recorded = review.get("mask_sha256")
+    return recorded is not None and sha256_of(mask) != recorded
 
 
 def _values_in(mask: Path) -> dict[int, str]:

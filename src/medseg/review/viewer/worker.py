@@ -31,7 +31,7 @@ logger = logging.getLogger("medseg.review")
 LOADED_AT_MOST = 3
 """Networks kept in memory; the one that was not used for longest goes first."""
 
-_NICENESS = 5
+_NICENESS = 2
 
 
 class Worker:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medseg.case import Image
-from medseg.errors import DataError, GeometryError
+from medseg.errors import DataError, GeometryError, LabelError
 from medseg.evaluation import METRICS, CaseScore, score_case, spread, summarise, write_scores, write_summary
 
 
@@ -70,6 +70,25 @@ def test_masks_on_different_grids_are_refused_with_both_values() -> None:
     truth, prediction = labels(np.ones((2, 2, 2)), spacing=(1, 1, 2)), labels(np.ones((2, 2, 2)))
     with pytest.raises(GeometryError, match=r"case 0042.*spacing \(1, 1, 1\) mm against \(1, 1, 2\) mm"):
         score_case("0042", prediction, truth, {"lung": [1]}, spatial_dims=3)
+
+
+def test_a_region_of_background_is_refused() -> None:
+    image = labels(np.ones((2, 2, 2)))
+    with pytest.raises(LabelError, match="rest"):
+        score_case("a", image, image, {"lung": [1], "rest": [0, 2]}, spatial_dims=3)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_many_labels_are_scored_as_one_by_one(order) -> None:
+    rng = np.random.default_rng(5)
+    arrays = [np.pad(rng.integers(0, 9, (4, 5, 6)), ((0, 2), (1, 0), (3, 1))) for _ in range(2)]
+    prediction, truth = (labels(np.asarray(a, order=order), spacing=(1.0, 2.0, 0.5)) for a in arrays)
+    regions = {str(value): [value] for value in range(1, 10)} | {"some": [2, 5, 7]}
+    for row in score_case("a", prediction, truth, regions, spatial_dims=3):
+        masks = [labels(np.isin(array, regions[row.region]), spacing=(1.0, 2.0, 0.5)) for array in arrays]
+        (alone,) = score_case("a", *masks, {row.region: [1]}, spatial_dims=3)
+        assert row.empty == alone.empty
+        assert row.scores == pytest.approx(alone.scores)
 
 
 def test_table_holds_one_line_per_case_and_region(tmp_path: Path) -> None:

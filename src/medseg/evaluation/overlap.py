@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medseg.case import LabelArray
-from medseg.postprocess.regions import memory_order
+from medseg.postprocess.regions import Box, box_of, memory_order
 
 Empty: TypeAlias = Literal["none", "truth", "prediction", "both"]
 """Which of the two masks holds no voxel."""
@@ -100,8 +100,18 @@ def label_values(labels: LabelArray) -> list[int]:
     return np.flatnonzero(found).tolist()
 
 
+def labelled_box(prediction: LabelArray, truth: LabelArray) -> Box:
+    """The smallest box outside of which both label maps are 0; of no voxels where both are 0 all over."""
+    order = memory_order(truth)
+    labelled = (prediction.transpose(order) != 0) | (truth.transpose(order) != 0)
+    box = box_of(labelled) or (slice(0, 0),) * truth.ndim
+    return tuple(box[order.index(axis)] for axis in range(truth.ndim))
+
+
 def _joint_histogram(prediction: LabelArray, truth: LabelArray, values: Sequence[int]) -> NDArray[np.int64]:
     """Count of voxels (truth, prediction) for each pair of `values`; the last row and column are all other values."""
+    box, voxels = labelled_box(prediction, truth), truth.size
+    prediction, truth = prediction[box], truth[box]
     n, highest = len(values) + 1, max(values, default=0)
     place = np.full(highest + 2, len(values), dtype=np.intp)  # the last entry stands for whatever lies above `highest`
     place[list(values)] = np.arange(len(values))
@@ -111,6 +121,7 @@ def _joint_histogram(prediction: LabelArray, truth: LabelArray, values: Sequence
     for true, predicted in slices:  # the whole volume as intp would be eight times its size
         pairs = place.take(true, mode="clip") * n + place.take(predicted, mode="clip")
         joint += np.bincount(pairs.ravel(), minlength=n * n)
+    joint[place[0] * n + place[0]] += voxels - truth.size
     return joint.reshape(n, n)
 
 

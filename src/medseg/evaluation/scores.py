@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.case import Image, LabelArray
-from medseg.errors import GeometryError
+from medseg.errors import GeometryError, LabelError
 from medseg.evaluation.centreline import centreline_dice
 from medseg.evaluation.lesions import LesionRule, lesion_scores
 from medseg.evaluation.metrics import in_order, nsd_name
-from medseg.evaluation.overlap import Empty, Overlap, overlap_by_region
+from medseg.evaluation.overlap import Empty, Overlap, labelled_box, overlap_by_region
 from medseg.evaluation.plan import ScorePlan
 from medseg.evaluation.surface import image_diagonal, surface_distances
 from medseg.files import atomic_write
@@ -80,7 +80,7 @@ def score_case(
     prediction, truth
         Label maps ``(X, Y[, Z])`` on one grid.
     regions
-        Label values that make up each region.
+        Label values that make up each region, not the background.
     spatial_dims
         2 for pictures, 3 for volumes.
     plan
@@ -90,7 +90,12 @@ def score_case(
     ------
     GeometryError
         When the two are on different grids: voxel by voxel scores would then compare different places.
+    LabelError
+        A region holds the background.
     """
+    background = [region for region, values in regions.items() if min(values, default=1) < 1]
+    if background:
+        raise LabelError("a region of background", got=", ".join(background), expected="label values from 1 up")
     difference = grid_difference(prediction, truth, spatial_dims=spatial_dims)
     if difference is not None:
         raise GeometryError(
@@ -147,7 +152,7 @@ def _sizes(one: Overlap, image: Image, spatial_dims: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two label maps with their axes in the order of the memory, and where each region lies in either."""
+    """What is labelled of two label maps, axes in the order of the memory, and where each region lies in either."""
 
     prediction: LabelArray
     truth: LabelArray
@@ -155,16 +160,17 @@ class _Pair:
     boxes: Mapping[int, Box]
     spacing: tuple[float, ...]
     unit: str
+    diagonal: float
 
     @classmethod
     def of(cls, prediction: Image, truth: Image, regions: Mapping[str, Sequence[int]], spatial_dims: int) -> _Pair:
         """Where the spacing is unknown, lengths are in pixels."""
-        order = memory_order(truth.array)
-        arrays = [image.array.transpose(order) for image in (prediction, truth)]
+        order, box = memory_order(truth.array), labelled_box(prediction.array, truth.array)
+        arrays = [image.array[box].transpose(order) for image in (prediction, truth)]
         values = sorted({value for members in regions.values() for value in members})
         boxes = [boxes_of(array, values) for array in arrays]
         known = spatial_dims == 3 or truth.spacing_known
-        spacing = spacing_mm(truth.affine) if known else (1.0,) * 3
+        spacing = (spacing_mm(truth.affine) if known else (1.0,) * 3)[: truth.array.ndim]
         return cls(
             arrays[0],
             arrays[1],
@@ -172,6 +178,7 @@ class _Pair:
             {value: _round_both([of[value] for of in boxes if value in of]) for value in {**boxes[0], **boxes[1]}},
             tuple(spacing[axis] for axis in order),
             "mm" if known else "px",
+            image_diagonal(truth.array.shape, spacing),
         )
 
     def masks(self, region: str) -> tuple[Mask, Mask]:
@@ -203,8 +210,7 @@ def _shapes(pair: _Pair, region: str, plan: ScorePlan) -> dict[str, float]:
 
 
 def _distances(prediction: Mask, truth: Mask, pair: _Pair, tolerances: Sequence[float]) -> dict[str, float]:
-    diagonal = image_diagonal(pair.truth.shape, pair.spacing)
-    distances = surface_distances(prediction, truth, spacing=pair.spacing, diagonal=diagonal)
+    distances = surface_distances(prediction, truth, spacing=pair.spacing, diagonal=pair.diagonal)
     return {
         f"hd_{pair.unit}": distances.hausdorff(),
         f"hd95_{pair.unit}": distances.hausdorff(95.0),

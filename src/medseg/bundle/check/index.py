@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-VERSION = 2
+VERSION = 3
 """Of the summaries' form; another one starts a new index."""
 
 

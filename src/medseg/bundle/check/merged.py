@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Merged:
         self.ids: dict[str, Node] = {}
         self.macros: set[str] = set()
         self._macro_count = 0
+        self._kept: dict[str, Any] = {}
         self.root = Node({}, str(plan.files[0]), 1)
         for file in plan.files:
             document = reader.document(file)
@@ -69,6 +70,12 @@ class Merged:
                 break
         self.ids = dict(_walk(self.root, ""))
         return self
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` makes of the finished configuration, made once."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
 
     def find(self, name: str) -> Node | None:
         """The node of an id; None where there is none."""
@@ -150,9 +157,8 @@ class Merged:
 
 
 def _at_line(copied: Node, macro: Node) -> Node:
-    """The copy of what a macro names; a scalar stands where the macro stands."""
-    if not isinstance(copied.content, (dict, list)):
-        copied.file, copied.line = macro.file, macro.line
+    """The copy of what a macro names: it stands where the macro stands, what is in it where it was written."""
+    copied.file, copied.line = macro.file, macro.line
     return copied
 
 

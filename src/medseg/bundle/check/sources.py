@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from medseg.bundle.check.index import Index
@@ -58,14 +59,21 @@ class Sources:
         self.index = Index() if index is None else index
         self._tops: dict[str, list[Path] | None] = {}
         self._files: dict[str, Path | None] = {}
+        self._resolved: dict[str, Found] = {}
 
     def resolve(self, name: str) -> Found:
         """Where `torch.optim.AdamW` or MONAI's `UNet` leads."""
         if "." not in name and name in self.short_names:
             return self.lookup(self.short_names[name][0], name)
-        parts = name.split(".")
+        if name not in self._resolved:
+            self._resolved[name] = self._resolve(name.split("."), name)
+        return self._resolved[name]
+
+    def _resolve(self, parts: list[str], name: str) -> Found:
         if not all(part.isidentifier() for part in parts):
             return Found("missing", "", name)
+        if parts[0] in sys.stdlib_module_names and parts[0] in sys.modules:
+            return _of_standard_library(parts)
         if self.file(parts[0]) is None:
             return Found("opaque") if self._is_binary(parts[0]) else Found("missing", "", parts[0])
         depth = 1
@@ -93,7 +101,7 @@ class Sources:
         """Public names of a module, for hints."""
         summary = self.module(module)
         if summary is None:
-            return []
+            return [one for one in dir(sys.modules.get(module)) if not one.startswith("_")]
         names = [name for name in summary["names"] if not name.startswith("_")]
         for star in summary["stars"]:
             names += self.names_in(star) if star != module else []
@@ -154,7 +162,7 @@ class Sources:
         if not rest:
             return Found("module", module)
         found = self.lookup(module, rest[0])
-        if found.kind == "missing" and self._in_stub(module, rest[0]):
+        if found.kind == "missing" and module == "torch" and self._in_stub(rest[0]):
             found = Found("opaque")
         for part in rest[1:]:
             if found.kind == "module":
@@ -173,22 +181,12 @@ class Sources:
         params = made["params"] if made["static"] else made["params"][1:]
         return Found("function", found.module, part, {**made, "params": params})
 
-    def _in_stub(self, module: str, name: str) -> bool:
-        """Whether a module made while running may have `name`; those of torch stand in the stubs of its core."""
-        summary = self.module(module)
-        if summary is None:
-            return True
-        if not summary["dynamic"]:
-            return False
-        stubs = self._stubs(module)
-        return not stubs or re.search(rf"\b{re.escape(name)}\b", stubs) is not None
-
-    def _stubs(self, module: str) -> str:
-        if module != "torch":
-            return ""
+    def _in_stub(self, name: str) -> bool:
+        """Whether torch's compiled core may have `name`: its functions and types stand in stubs."""
         folder = (self.file("torch") or Path()).parent / "_C"
-        files = [folder / "__init__.pyi", folder / "_VariableFunctions.pyi"]
-        return "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+        files = [file for file in (folder / "__init__.pyi", folder / "_VariableFunctions.pyi") if file.is_file()]
+        word = re.compile(rf"\b{re.escape(name)}\b")
+        return not files or any(word.search(file.read_text(encoding="utf-8")) for file in files)
 
     def _from_stars(self, summary: Any, module: str, name: str, depth: int) -> Found:
         for star in summary["stars"]:
@@ -206,7 +204,8 @@ class Sources:
                 return found
         if self.file(f"{module}.{name}") is not None:
             return Found("module", f"{module}.{name}")
-        if summary["dynamic"] and module != "torch":
+        listed = summary["all"] is not None and name not in summary["all"]  # `__getattr__` for the names of `__all__`
+        if summary["dynamic"] and module != "torch" and not listed:
             return Found("opaque")
         return Found("missing", module, name)
 
@@ -230,6 +229,25 @@ class Sources:
                 return Found("opaque")
             found = self.lookup(found.module, part, depth + 1)
         return Found("opaque") if found.kind == "missing" else found
+
+
+def _of_standard_library(parts: list[str]) -> Found:
+    """Names of modules of Python itself that run already: they can be asked, and many are not written in Python."""
+    here: Any = sys.modules[parts[0]]
+    for depth, part in enumerate(parts[1:], 1):
+        module = ".".join(parts[:depth])
+        if not hasattr(here, part):
+            inside = not isinstance(here, ModuleType) or _is_submodule(f"{module}.{part}")
+            return Found("opaque") if inside else Found("missing", module, part)
+        here = getattr(here, part)
+    return Found("module", parts[0]) if len(parts) == 1 else Found("opaque")
+
+
+def _is_submodule(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _installed(top: str) -> list[Path]:

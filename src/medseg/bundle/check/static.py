@@ -32,6 +32,7 @@ RULES: tuple[Callable[[Context], Iterable[Finding]], ...] = (
     references.expressions,
     references.special_keys,
     components.targets,
+    components.without_target,
     components.calls,
     properties.required,
     properties.entries,
@@ -42,11 +43,13 @@ RULES: tuple[Callable[[Context], Iterable[Finding]], ...] = (
     metrics.computed_by_nobody,
     metrics.reported,
     labels.channels,
+    labels.axes,
     labels.classes,
     labels.label_values,
     labels.losses,
     windows.divisible,
     metadata.schema,
+    metadata.misspelt_keys,
     metadata.versions,
 )
 TOGETHER: tuple[Callable[[Sequence[Context]], Iterable[Finding]], ...] = (

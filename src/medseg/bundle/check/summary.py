@@ -110,7 +110,7 @@ def _add_assigned(node: ast.stmt, found: dict[str, Any]) -> None:
     elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and node.target.id == "__all__":
         more = _strings(node.value)
         found["all"] = None if more is None or found["all"] is None else [*found["all"], *more]
-    elif isinstance(node, ast.Expr) and ("globals()" in (text := ast.unparse(node)) or "sys.modules" in text):
+    elif isinstance(node, ast.Expr) and ("globals()" in (text := ast.unparse(node)) or "sys.modules[__name__]" in text):
         found["dynamic"] = True
 
 

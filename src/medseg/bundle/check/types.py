@@ -77,8 +77,8 @@ def _fits_generic(value: Any, node: ast.Subscript, module: str, sources: Sources
     if outer in _MAPPINGS:
         return isinstance(value, dict)
     if outer in _CALLABLES or outer == "type":
-        return False if isinstance(value, (bool, int, float)) else None
-    return None
+        return False if isinstance(value, (bool, int, float, dict)) else None
+    return _fits(value, node.value, module, sources, depth)
 
 
 def _fits_sequence(
@@ -119,7 +119,7 @@ def _fits_name(value: Any, name: str, module: str, sources: Sources, depth: int)
     if last in _MAPPINGS:
         return isinstance(value, dict)
     if last in _CALLABLES:
-        return False if isinstance(value, (bool, int, float)) else None
+        return False if isinstance(value, (bool, int, float, dict)) else None
     if name in _PATHS:
         return isinstance(value, str)
     if last == "None":
@@ -145,14 +145,14 @@ def _fits_other(value: Any, name: str, module: str, sources: Sources, depth: int
         tree = _parsed(found.summary)
         return None if tree is None else _fits(value, tree, found.module, sources, depth + 1)
     if found.kind == "class" and _is_plain_class(found):
-        return False if isinstance(value, (bool, int, float)) or value is None else None
+        return False if isinstance(value, (bool, int, float, dict)) or value is None else None
     return None
 
 
 def _is_plain_class(found: Found) -> bool:
     """A class whose objects are no numbers and cannot be made of one by whoever takes them."""
     bases = " ".join(found.summary["bases"])
-    return not any(word in bases for word in ("Enum", "Protocol", "int", "float", "Number", "dtype"))
+    return not any(word in bases for word in ("Enum", "Protocol", "int", "float", "Number", "dtype", "dict", "Mapping"))
 
 
 def _any(answers: list[bool | None]) -> bool | None:

@@ -161,12 +161,18 @@ def _is_long(value: Any) -> bool:
 
 def components(merged: Merged) -> Iterator[tuple[str, Node]]:
     """Every component that is not disabled, with its id."""
-    nodes = ((name, node) for name, node in merged.ids.items() if not name.startswith("_meta_"))
-    yield from ((name, node) for name, node in nodes if is_component(node) and not is_disabled(node))
+    yield from merged.kept("components", lambda: [one for one in _own(merged) if _is_live(one[1])])
 
 
 def texts(merged: Merged) -> Iterator[tuple[str, Node, str]]:
     """Every text of the configuration, its relative ids made absolute; the metadata's are plain texts."""
-    for name, node in merged.ids.items():
-        if isinstance(node.content, str) and not name.startswith("_meta_"):
-            yield name, node, absolute(node.content, name)
+    found = ((name, node) for name, node in _own(merged) if isinstance(node.content, str))
+    yield from merged.kept("texts", lambda: [(name, node, absolute(node.content, name)) for name, node in found])
+
+
+def _own(merged: Merged) -> Iterator[tuple[str, Node]]:
+    yield from ((name, node) for name, node in merged.ids.items() if not name.startswith("_meta_"))
+
+
+def _is_live(node: Node) -> bool:
+    return is_component(node) and not is_disabled(node)

@@ -10,7 +10,7 @@ from medseg.bundle.check.context import Context
 from medseg.bundle.check.expressions import ALWAYS, Expression, parse
 from medseg.bundle.check.findings import Finding, did_you_mean
 from medseg.bundle.check.lines import Node
-from medseg.bundle.check.merged import arguments
+from medseg.bundle.check.merged import arguments, is_component
 from medseg.bundle.check.signatures import Signature, ancestors, known_ancestors, method, signature
 from medseg.bundle.check.sources import Found
 from medseg.bundle.check.summary import dotted
@@ -28,6 +28,19 @@ def targets(context: Context) -> Iterator[Finding]:
             yield context.error("bad-target", target, f"{name}: _target_ is no name", target.value(), "a dotted name")
         elif not target.content.startswith(("$", "@", "%")):
             yield from _target(context, name, node, target)
+
+
+def without_target(context: Context) -> Iterator[Finding]:
+    """In medseg's bundles a mapping in the sections train and validate that takes a component is one itself."""
+    for name, node in context.merged.ids.items():
+        if name.count("::") != 1 or not name.startswith(("train::", "validate::")) or not context.own:
+            continue
+        plain = isinstance(node.content, dict) and "_target_" not in node.content
+        if plain and any(
+            is_component(context.values.target(one)) and not is_component(one) for _, one in node.children()
+        ):
+            what = f"{name} has no _target_: it would be handed on as it is written"
+            yield context.error("no-target", node, what, expected="_target_: the class that it is made of")
 
 
 def _target(context: Context, name: str, node: Node, target: Node) -> Iterator[Finding]:

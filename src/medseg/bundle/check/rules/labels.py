@@ -42,6 +42,19 @@ def _outputs() -> str:
     return f"{_FORMAT}::outputs::pred::num_channels"
 
 
+def axes(context: Context) -> Iterator[Finding]:
+    """`spatial_dims` of any component of medseg's bundles against the sizes that the metadata state."""
+    shape = context.merged.find(f"{_FORMAT}::inputs::image::spatial_shape")
+    if shape is None or not isinstance(shape.content, list) or not context.own:
+        return
+    for name, node in components(context.merged):
+        one = arguments(node).get("spatial_dims")
+        value = None if one is None else context.values.value(one)
+        if one is not None and isinstance(value, int) and value != len(shape.content):
+            what = f"{name}::spatial_dims and the spatial_shape of the metadata disagree"
+            yield context.error("axes", context.values.target(one), what, value, str(len(shape.content)))
+
+
 def classes(context: Context) -> Iterator[Finding]:
     """One-hot sizes and numbers of classes against the network's channels."""
     wanted = _out_channels(context)

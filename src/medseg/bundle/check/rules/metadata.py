@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from medseg.bundle.check.lines import Node
 from medseg.bundle.metadata import TOP_KEYS, metadata_breaks
 
 _STATED = {"monai_version": "monai", "pytorch_version": "torch", "numpy_version": "numpy"}
+_TENSOR = frozenset(
+    {
+        *("type", "format", "modality", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data"),
+        *("channel_def", "inputs", "outputs", "image", "pred"),
+    }
+)
 _PART = re.compile(r"\.([^.\[\]]+)|\[(?:'([^']*)'|(\d+))\]")
 
 
@@ -32,6 +39,9 @@ def schema(context: Context) -> Iterator[Finding]:
         hint = None
         if quoted:
             place, hint = _misspelt(place, quoted.group(1))
+        unexpected = re.search(r"'([^']*)' was unexpected", what)
+        if unexpected:
+            place = dict(place.children()).get(unexpected.group(1), place)
         label = path.removeprefix("$").lstrip(".") or "metadata.json"
         yield context.error("metadata", place, f"{label}: {what}", hint=hint)
 
@@ -50,9 +60,25 @@ def _place(root: Node, path: str) -> Node:
 def _misspelt(parent: Node, wanted: str) -> tuple[Node, str | None]:
     """The key beside the missing one that was meant for it, if any."""
     for key, node in parent.children():
-        if key not in TOP_KEYS and did_you_mean(key, [wanted], cutoff=0.75) is not None:
+        if key not in TOP_KEYS | _TENSOR and did_you_mean(key, [wanted], cutoff=0.75) is not None:
             return node, f"did you mean {wanted} instead of {key}?"
     return parent, None
+
+
+def misspelt_keys(context: Context) -> Iterator[Finding]:
+    """Keys at the top of the metadata that the specification does not know, close to one that is not there.
+
+    Others are keys of the bundle's own, which the specification allows.
+    """
+    root = context.merged.find("_meta_")
+    for key, node in [] if root is None else root.children():
+        hint = (
+            None
+            if key in TOP_KEYS
+            else did_you_mean(key, TOP_KEYS - set(dict(root.children()) if root else ()), cutoff=0.8)
+        )
+        if hint is not None:
+            yield context.warning("metadata", node, f"metadata.json: nothing reads the key {key}", hint=hint)
 
 
 def versions(context: Context) -> Iterator[Finding]:
@@ -69,9 +95,8 @@ def versions(context: Context) -> Iterator[Finding]:
 
 
 def _version(context: Context, node: Node, package: str, *, exact: bool) -> Iterator[Finding]:
-    try:
-        installed = version(package)
-    except PackageNotFoundError:
+    installed = _installed(package)
+    if installed is None:
         what = f"the bundle was made with {package} {node.content}, which is not installed"
         yield context.warning("version", node, what, hint=f"pip install {package}=={node.content}")
         return
@@ -79,6 +104,14 @@ def _version(context: Context, node: Node, package: str, *, exact: bool) -> Iter
     if (exact and here != there) or here < there:
         what = f"the bundle was made with another {package} than is installed"
         yield context.warning("version", node, what, str(node.content), installed)
+
+
+@cache
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _line(text: str) -> tuple[int, ...]:

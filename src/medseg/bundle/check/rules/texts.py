@@ -23,6 +23,8 @@ _ENUMS = {
     "reduction": ("LossReduction", "MetricReduction", "DiceCEReduction"),
 }
 """MONAI's lists of choices (monai/utils/enums.py) by the name of the argument; any of them will do."""
+_SECTIONS = ("training", "validation", "test")
+"""Parts of a data list (`medseg.datasets.load_datalist`)."""
 _CHECKED = ("monai.transforms.", "medseg.transforms.", "monai.losses.", "monai.metrics.", "monai.inferers.")
 _FACTORIES = {"norm": "Norm", "norm_name": "Norm", "act": "Act", "act_name": "Act", "last_act": "Act"}
 _FACTORY = re.compile(r'@(\w+)\.factory_function\("(\w+)"\)|(\w+)\.add_factory_(?:callable|class)\("(\w+)"')
@@ -73,6 +75,8 @@ def choices(context: Context) -> Iterator[Finding]:
             continue
         module = context.sources.resolve(target).module
         for key, one in arguments(node).items():
+            if key == "section" and module == "medseg.datasets.datalist":
+                yield from _not_among(context, f"{name}::{key}", one, set(_SECTIONS))
             if key in _ENUMS and module.startswith(_CHECKED):
                 yield from _not_among(context, f"{name}::{key}", one, _enum_values(context, _ENUMS[key]))
             if key in _FACTORIES and module.startswith("monai.networks."):
@@ -86,7 +90,7 @@ def _not_among(context: Context, name: str, node: Node, known: set[str]) -> Iter
         value = context.values.value(part)
         if isinstance(value, str) and known and value.lower() not in known and not value.lstrip("-").isdecimal():
             hint = did_you_mean(value, known)
-            what = f"{name} is no choice of MONAI's"
+            what = f"{name} is none of the words for it"
             yield context.error(
                 "wrong-choice", context.values.target(part), what, value, ", ".join(sorted(known)), hint
             )

@@ -130,14 +130,3 @@ def _shape(context: Context, network: Node) -> Iterator[Finding]:
             what = f"network_def: {longer} has {len(one)} values and {shorter} has {len(other)}"
             expected = f"{more} more in {longer}" if more else "as many"
             yield context.error("network", arguments(network)[shorter], what, expected=expected)
-    yield from _per_axis_lists(context, network, given)
-
-
-def _per_axis_lists(context: Context, network: Node, given: dict[str, Any]) -> Iterator[Finding]:
-    axes = given.get("spatial_dims")
-    stated = context.merged.find("_meta_::network_data_format::inputs::image::spatial_shape")
-    if stated is None or not isinstance(stated.content, list) or not isinstance(axes, int):
-        return
-    if axes != len(stated.content) and context.own:
-        what = "network_def::spatial_dims and the spatial_shape of the metadata disagree"
-        yield context.error("network", arguments(network)["spatial_dims"], what, axes, str(len(stated.content)))

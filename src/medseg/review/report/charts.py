@@ -98,7 +98,8 @@ def _box(drawing: Drawing, x: object, top: float, name: str, many: Sequence[tupl
     near = values[(values >= q1 - 1.5 * (q3 - q1)) & (values <= q3 + 1.5 * (q3 - q1))]
     middle = top + 30
     drawing.text(drawing.left + 2, top + 13, f"{name} (n {len(many)})", "row-name")
-    drawing.line(x(near.min()), middle, x(near.max()), middle, f"whisker {colour}")
+    drawing.line(x(min(near.min(), q1)), middle, x(q1), middle, f"whisker {colour}")
+    drawing.line(x(q3), middle, x(max(near.max(), q3)), middle, f"whisker {colour}")
     drawing.box(x(q1), middle - 8, x(q3) - x(q1), 16, f"box {colour}")
     drawing.line(x(median), middle - 8, x(median), middle + 8, f"median {colour}")
     outer = [(case, value) for case, value in many if not near.min() <= value <= near.max()]
@@ -146,7 +147,7 @@ def bland_altman(title: str, pairs: Sequence[tuple[str, float, float]], *, unit:
     for case, truth, predicted in pairs[::every]:
         says = f"{case}: truth {number(truth, 6)}{behind}, prediction {number(predicted, 6)}{behind}"
         drawing.dot((x((truth + predicted) / 2)), y(predicted - truth), "dot s0", says=says)
-    drawn = f"; every {every}th case is drawn" if every > 1 else ""
+    drawn = f"; one case of {every} is drawn" if every > 1 else ""
     return Figure(title, str(drawing), f"{told[0].upper()}{told[1:]}; solid: bias, dashed: limits{drawn}.")
 
 

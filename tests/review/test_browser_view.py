@@ -115,7 +115,8 @@ def test_difference_has_its_colours_and_legend(page: Any):
     counts = [
         len(parts.where(picture, c)) / per_voxel for c in (parts.AGREEMENT, parts.FALSE_POSITIVE, parts.FALSE_NEGATIVE)
     ]
-    assert counts == pytest.approx([11 * 20 + 10 * 16, 20, 20], rel=0.1)
+    assert counts[0] == pytest.approx(11 * 20 + 10 * 16, rel=0.06)
+    assert counts[1:] == pytest.approx([20, 20], rel=0.2)  # one voxel wide, some whole pixels on the screen
     page.uncheck("#labels tr[data-value='2'] input")  # without the right lung both agree everywhere
     picture = parts.pixels(page, "axial")
     assert len(parts.where(picture, parts.FALSE_POSITIVE)) == len(parts.where(picture, parts.FALSE_NEGATIVE)) == 0
@@ -175,6 +176,36 @@ def test_keys_move_through_cases_slices_views_layers_and_masks(page: Any):
     page.keyboard.type("nb")  # typed, not taken for keys
     assert page.locator("#search").input_value() == "nb"
     assert page.locator("#tools [aria-pressed=true]").inner_text() == "Look"
+
+
+def test_the_slider_and_the_list_move_without_mouse_or_keys_of_their_own(page: Any):
+    page.locator("#slice").fill("3")
+    parts.pixels(page, "axial")
+    assert parts.slice_number(page, "axial") == 3
+    page.locator("#cases").focus()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector("#case-title:text('ct_LPS')")
+
+
+def test_two_fingers_zoom(page: Any):
+    parts.open_case(page, "xray")
+    parts.solid_masks(page)
+    before = len(parts.where(parts.pixels(page, "picture"), parts.COLOURS[parts.RIGHT]))
+    page.evaluate(
+        """() => {
+          const canvas = document.querySelector("[data-plane=picture] canvas");
+          canvas.setPointerCapture = () => {};  // there is no such finger
+          const box = canvas.getBoundingClientRect();
+          const [x, y] = [box.left + box.width / 2, box.top + box.height / 2];
+          const touch = (kind, pointerId, dx) => canvas.dispatchEvent(
+            new PointerEvent(kind, { pointerId, clientX: x + dx, clientY: y, bubbles: true }));
+          touch("pointerdown", 11, -50); touch("pointerdown", 12, 50);
+          touch("pointermove", 11, -25); touch("pointermove", 12, 25);
+          touch("pointerup", 11, -25); touch("pointerup", 12, 25);
+        }"""
+    )
+    after = len(parts.where(parts.pixels(page, "picture"), parts.COLOURS[parts.RIGHT]))
+    assert after == pytest.approx(before / 4, rel=0.1)  # fingers at half their distance: a quarter of the area
 
 
 def test_a_distance_is_measured_in_mm(page: Any):

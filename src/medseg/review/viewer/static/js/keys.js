@@ -78,18 +78,21 @@ function openHelp() {
 const typing = (node) => node?.matches?.("input:not([type=checkbox], [type=range]), textarea, select") ?? false;
 
 function press(event) {
-  if (document.querySelector("dialog[open]")) return;
+  if (document.querySelector("dialog[open]")) return undefined;
   if (typing(event.target)) {
     if (event.key === "Escape") event.target.blur();
-    return;
+    return undefined;
   }
   const ctrl = event.ctrlKey || event.metaKey;
-  if (event.altKey) return;
+  if (event.target === $("cases") && ["ArrowDown", "ArrowUp"].includes(event.key)) {
+    event.preventDefault();
+    return step(event.key === "ArrowDown" ? 1 : -1);
+  }
+  if (event.altKey) return undefined;
   const found = ctrl ? WITH_CTRL[event.key] : KEYS[event.key] ?? (/^[2-9]$/.test(event.key) ? [() => pickNth(event.key - 1)] : null);
-  if (!found) return;
-  if (event.target.matches?.("input[type=range]") && event.key.startsWith("Arrow")) return;
+  if (!found || (event.target.matches?.("input[type=range]") && event.key.startsWith("Arrow"))) return undefined;
   event.preventDefault();
-  found[0](event);
+  return found[0](event);
 }
 
 const name = (key) => ({ ArrowDown: "↓", ArrowUp: "↑", PageDown: "Page ↓", PageUp: "Page ↑", Escape: "Esc", 1: "1 to 5" })[key] ?? key.toUpperCase();

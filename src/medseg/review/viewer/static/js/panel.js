@@ -79,6 +79,9 @@ function measures() {
       rows.push(el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, String(Number(value.toPrecision(4)))));
     }
   }
+  for (const [region, value] of Object.entries(current?.predicted_dice ?? {})) {
+    if (typeof value === "number") rows.push(el("dt", {}, `Predicted Dice, ${region}`), el("dd", {}, value.toFixed(2)));
+  }
   $("measures").replaceChildren(...rows);
 }
 

@@ -76,31 +76,49 @@ function actionOf(event, pane) {
   return ACTIONS[state.tool];
 }
 
+/** Two fingers: zooms by how far they are apart, moves with their middle. Returns whether it took the event. */
+function pinch(pane, fingers, event) {
+  const before = fingers.get(event.pointerId);
+  fingers.set(event.pointerId, event);
+  if (fingers.size !== 2) return false;
+  const other = [...fingers.values()].find(({ pointerId }) => pointerId !== event.pointerId);
+  const apart = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY) || 1;
+  pane.zoomBy(apart(event) / apart(before), pane.at(other));
+  pane.panBy((event.clientX - before.clientX) / 2, (event.clientY - before.clientY) / 2);
+  redraw();
+  return true;
+}
+
 function listen(pane) {
   const { canvas } = pane;
+  const fingers = new Map(); // last event of each pointer that is down
   let action = null;
   canvas.addEventListener("pointerdown", (event) => {
     if (!pane.plane) return;
+    fingers.set(event.pointerId, event);
+    if (fingers.size > 1) return stop(event, false);
     canvas.setPointerCapture(event.pointerId);
     canvas.focus();
     action = actionOf(event, pane);
     action.start?.(pane, event);
     event.preventDefault();
+    return undefined;
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!pane.plane) return;
+    if (!pane.plane || (fingers.has(event.pointerId) && pinch(pane, fingers, event))) return;
     const painting = action === brush;
     pane.pointer = pane.at(event);
     for (const step of painting ? event.getCoalescedEvents?.() ?? [event] : [event]) action?.move(pane, step);
     tell(pane, event);
     if (["paint", "erase"].includes(state.tool)) redraw();
   });
-  const stop = (event) => {
+  function stop(event, lifted = true) {
+    if (lifted) fingers.delete(event.pointerId);
     action?.end?.(pane, event);
     action = null;
-  };
-  canvas.addEventListener("pointerup", stop);
-  canvas.addEventListener("pointercancel", stop);
+  }
+  canvas.addEventListener("pointerup", (event) => stop(event));
+  canvas.addEventListener("pointercancel", (event) => stop(event));
   canvas.addEventListener("pointerleave", () => {
     pane.pointer = null;
     redraw();

@@ -49,6 +49,17 @@ export function scroll(steps, pane = activePane()) {
   set({ cross: toVoxel(pane.plane, at) });
 }
 
+/** The slider that moves the active pane: the way through the slices where there is no wheel. */
+function showSlider() {
+  const pane = activePane();
+  const volume = Boolean(pane?.plane) && pane.name !== "picture";
+  $("slice-box").hidden = !volume;
+  if (!volume) return;
+  $("slice-of").textContent = pane.name[0].toUpperCase() + pane.name.slice(1);
+  $("slice").max = String(pane.plane.size[2]);
+  $("slice").value = String(pane.slice + 1);
+}
+
 export function zoom(factor) {
   for (const name of visiblePanes()) {
     const pane = panes[name];
@@ -90,6 +101,8 @@ export function initView() {
   on(["active"], () => Object.entries(panes).forEach(([name, pane]) => {
     pane.canvas.parentElement.classList.toggle("active", name === state.active);
   }));
+  on(["study", "view", "cross", "active"], showSlider);
+  $("slice").oninput = () => scroll(Number($("slice").value) - 1 - activePane().slice);
   $("fit").onclick = fit;
   new ResizeObserver(redraw).observe($("panes"));
   layOut();

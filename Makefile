@@ -59,5 +59,6 @@ bench: setup
 	$(BIN)/python benchmarks/network_roof.py
 	$(BIN)/python benchmarks/many_classes.py
 	$(BIN)/python benchmarks/pictures.py
+	$(BIN)/python benchmarks/surface_distances.py
 	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/growth.py

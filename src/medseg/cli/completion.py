@@ -23,8 +23,6 @@ _BUNDLE = {
     "zsh": "_medseg_bundles",
     "fish": f"{_FISH_NAMES} (__fish_complete_directories)",
 }
-BUNDLE_METAVARS = ("BUNDLE", "BUNDLE_A", "BUNDLE_B", "EXISTING", "A", "B")
-"""Arguments that stand for a bundle's name or folder."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -67,7 +65,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 def _completer(action: argparse.Action, shtab: Any) -> dict[str, str] | None:
     """How the values of one argument are completed; None where its choices say it, or nothing is known."""
     metavar = action.metavar if isinstance(action.metavar, str) else ""
-    if metavar in BUNDLE_METAVARS:
+    if metavar in ("BUNDLE", "DIR_OR_BUNDLE") or action.dest in ("bundle", "other"):
         return _BUNDLE
     if action.choices is not None or (action.type is not Path and metavar != "FILE_OR_DIR"):
         return None

@@ -25,18 +25,25 @@ KEPT_LOGS, LOG_BYTES = 9, 16 << 20
 
 PLAIN = "%(message)s"
 FULL = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-LIBRARIES_LOGGED = ("medseg", "monai", "ignite", "torch", "openvino", "py.warnings")
+LIBRARIES_LOGGED = ("medseg", "monai", "ignite", "py.warnings")
 """Whose records go to the file. Others read files of patients (pydicom, pynetdicom, PIL, nibabel, highdicom) or talk to
-servers (urllib3, requests): what they log may hold a name, or the UID of a study."""
+servers (urllib3, requests): what they log may hold a name, or the UID of a study. At DEBUG torch logs each step of each
+gradient, on a handler of its own."""
 
 UNCONCERNED: dict[str, int] = {
     "monai.data.nvimgcodec_pydicom_plugin": logging.ERROR,
     "monai.bundle.workflows": logging.ERROR,
     "ignite.engine.engine": logging.CRITICAL,
 }
-"""Loggers and the level from which the screen shows them. MONAI says, at each import, that a DICOM decoder for GPUs is
-missing, which our reader never uses; that logging is not configured from a file, which is what we want; ignite logs an
-exception twice before it raises it, and it is told once, by whoever catches it."""
+"""Loggers and the level from which they are heard. MONAI says at import that a DICOM decoder for GPUs is missing, which
+our reader never uses, and that logging is not configured from a file, which is what we want; ignite logs an exception
+twice before it raises it, and it is told once, by whoever catches it."""
+
+ON_STDOUT = (
+    *("monai.apps", "monai.bundle.scripts", "monai.bundle.workflows", "monai.networks.utils", "monai.inferers.inferer"),
+    *("monai.transforms.compose", "monai.data.image_writer", "monai.handlers.mlflow_handler"),
+)
+"""Loggers that MONAI gives a handler on standard output, where results belong, unless they are there before it."""
 
 IGNORED_WARNINGS: tuple[tuple[str, type[Warning], str], ...] = (
     # MONAI: the decoder for GPUs again, as a warning.
@@ -65,6 +72,11 @@ def set_up_logging(*, quiet: bool, debug: bool) -> None:
     handler.addFilter(_for_debugging if debug else _concerns)
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("medseg").setLevel(logging.DEBUG if debug else logging.INFO)
+    for name in (*ON_STDOUT, *UNCONCERNED):
+        logger_of_library = logging.getLogger(name)
+        logger_of_library.removeFilter(_concerns)
+        if not debug:
+            logger_of_library.addFilter(_concerns)  # a level would not last: MONAI sets it when it is imported
     if not debug:
         for message, category, module in IGNORED_WARNINGS:
             warnings.filterwarnings("ignore", message=message, category=category, module=module)

@@ -63,7 +63,9 @@ def _add_tensorboard(commands: Commands) -> None:
         example="medseg tensorboard runs",
     )
     parser.add_argument("folder", metavar="DIR", type=Path, help="a run's folder, or a folder with runs below it")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
+    parser.add_argument(
+        "--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)"
+    )
     parser.add_argument("--port", metavar="N", type=positive, help="port to listen at (default: from 6006 on)")
 
 

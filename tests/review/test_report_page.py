@@ -234,7 +234,7 @@ def test_a_run_has_curves_settings_and_a_card(tmp_path: Path) -> None:
     root = parse(report(make_run(tmp_path / "run"), to=tmp_path))
     sections = {one.attributes["id"]: one for one in root.all("section")}
     plots = [figure.all("figcaption")[0].text for figure in sections["training"].all("figure")]
-    assert plots == ["Loss", "Dice (validation)", "Learning rate"]
+    assert plots == ["Loss", "Dice, validation", "Learning rate"]
     rows = table_of(sections["training"], "Each epoch")
     assert [row["loss"][1] for row in rows] == [row["loss"] for row in csv_of(tmp_path / "run" / "history.csv")]
     assert [row["val mean dice"][0] for row in rows] == ["\N{EN DASH}", "0.5", "0.75"]

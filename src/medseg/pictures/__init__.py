@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medseg.pictures.colours import colour_labels, label_colour
-from medseg.pictures.curves import save_training_plots, score_columns
+from medseg.pictures.curves import save_training_plots
 from medseg.pictures.panels import comparison, preview, training_panel
 
 __all__ = [
@@ -12,6 +12,5 @@ __all__ = [
     "label_colour",
     "preview",
     "save_training_plots",
-    "score_columns",
     "training_panel",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from medseg.review.report.svg import BOTTOM, RIGHT, TOP, Drawing, around, number
 
 MOST_SERIES = 8
 """Colours that are told apart; later series repeat them."""
+_GREY = 6
+"""The colours before it are for labels."""
 _MOST_DOTS = 60
 _MOST_CASES = 400
 """More would blacken a plot and swell the file: of boxes the outliers are drawn then, of clouds every n-th case."""
@@ -39,7 +41,7 @@ class Agreement:
 
 
 def curves(
-    title: str, series: Mapping[str, Sequence[tuple[float, float]]], *, y_label: str, log: bool = False, first: int = 0
+    title: str, series: Mapping[str, Sequence[tuple[float, float]]], *, y_label: str, log: bool = False, whole: str = ""
 ) -> Figure:
     """Lines over the epochs.
 
@@ -49,8 +51,8 @@ def curves(
         Name to (epoch, value); at least one point in all.
     log
         Draw the values on a logarithmic scale; they are positive then.
-    first
-        Number of the first colour, so that a label has one colour in several plots.
+    whole
+        The series that is no label's, such as a mean: it is grey, so that a label has one colour in all plots.
     """
     points = [point for many in series.values() for point in many]
     epochs, values = [x for x, _ in points], [y for _, y in points]
@@ -60,7 +62,7 @@ def curves(
     y = drawing.upwards(*(_decades(values) if log else around(values)), log=log)
     drawing.x_axis(x, "epoch", ticks=_whole(x.ticks()))
     drawing.y_axis(y, y_label)
-    legend = [(name, (first + place) % MOST_SERIES) for place, name in enumerate(series)]
+    legend = _coloured(series, whole)
     for name, colour in legend:
         drawing.path([(x(epoch), y(value)) for epoch, value in series[name]], f"line s{colour}")
         for epoch, value in series[name] if len(series[name]) <= _MOST_DOTS else ():
@@ -169,13 +171,14 @@ def reliability(
     drawing.x_axis(x, "confidence")
     drawing.y_axis(y, "share that is right")
     drawing.line(x(0), y(0), x(1), y(1), "zero")
-    for place, (name, bins) in enumerate(classes.items()):
-        drawing.path([(x(sure), y(right)) for sure, right, _ in bins], f"line s{place % MOST_SERIES}")
-        for sure, right, voxels in bins:
+    legend = _coloured(classes, "background")
+    for name, colour in legend:
+        drawing.path([(x(sure), y(right)) for sure, right, _ in classes[name]], f"line s{colour}")
+        for sure, right, voxels in classes[name]:
             says = f"{name}: confidence {number(sure)}, right {number(right)}, {voxels:,.0f} voxels"
-            drawing.dot(x(sure), y(right), f"dot s{place % MOST_SERIES}", says=says, radius=3)
+            drawing.dot(x(sure), y(right), f"dot s{colour}", says=says, radius=3)
     caption = f"Expected calibration error {told}. Below the diagonal the network is surer than it should be."
-    return Figure(title, str(drawing), caption, [(name, i % MOST_SERIES) for i, name in enumerate(classes)])
+    return Figure(title, str(drawing), caption, legend)
 
 
 def receiver(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], *, caption: str) -> Figure:
@@ -194,6 +197,13 @@ def receiver(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], *, 
     for place, points in enumerate(lines.values()):
         drawing.path([(x(alarms), y(found)) for alarms, found in points], f"line s{place % MOST_SERIES}")
     return Figure(title, str(drawing), caption, [(name, i % MOST_SERIES) for i, name in enumerate(lines)])
+
+
+def _coloured(names: Collection[str], whole: str) -> list[tuple[str, int]]:
+    """A colour for each name: grey for `whole`, the others in turn."""
+    labels = [name for name in names if name != whole]
+    colours = {name: place % _GREY for place, name in enumerate(labels)}
+    return [(name, colours.get(name, _GREY)) for name in names]
 
 
 def _whole(ticks: Sequence[float]) -> list[float]:

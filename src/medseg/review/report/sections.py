@@ -164,7 +164,7 @@ def trained(runs: Sequence[Run]) -> Section:
             continue
         figures = training.history_plots(run.history)
         blocks += [Figures(figures), TableBlock(training.history_table(run.history), folded=True)]
-        if not training.score_columns(run.history, "dice"):
+        if not training.score_columns(run.history):
             blocks.append(Text("The run was never validated: there is no validation curve.", "missing"))
     return Section("training", "Training", blocks)
 

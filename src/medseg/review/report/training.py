@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medseg.errors import DataError, OutputError
+from medseg.evaluation.metrics import METRICS
 from medseg.pictures import save_training_plots
 from medseg.review.report.charts import Figure, curves
 from medseg.review.report.folders import Row, read_source
 from medseg.review.report.table import Column, Table, figure
 
+_MEAN = "mean"
+
 
 def history_plots(history: Sequence[Row]) -> list[Figure]:
-    """Loss, validation Dice and IoU, learning rate over the epochs; those that history.csv has."""
+    """Loss, each score of the validation, and learning rate over the epochs; those that history.csv has."""
     rate = _points(history, "learning_rate")
     figures = [_plot("Loss", {"training": _points(history, "loss")}, "loss")]
-    for score, title in (("dice", "Dice (validation)"), ("iou", "IoU (validation)")):
-        names = score_columns(history, score)
+    for score, names in score_columns(history).items():
         series = {_title(name): _points(history, name) for name in names}
-        figures.append(_plot(title, series, title.split(" (")[0], first=int(all("/" in name for name in names))))
+        heading = METRICS[score].heading if score in METRICS else score.replace("_", " ")
+        figures.append(_plot(f"{heading}, validation", series, heading, whole=_MEAN))
     figures.append(_plot("Learning rate", {"learning rate": rate}, "learning rate", log=_spans(rate)))
     return [one for one in figures if one is not None]
 
@@ -62,17 +65,20 @@ def history_table(history: Sequence[Row]) -> Table:
     return Table("Each epoch", columns, [[figure(row[name]) for name in names] for row in history])
 
 
-def score_columns(history: Sequence[Row], score: str) -> list[str]:
-    """Columns of one score of the validation, the mean first."""
-    names = [name for name in (history[0] if history else {}) if name.startswith("val_") and score in name]
-    return sorted(names, key=lambda name: "/" in name)
+def score_columns(history: Sequence[Row]) -> dict[str, list[str]]:
+    """Score to its columns of the validation, the mean first: "dice" to val_mean_dice, val_dice/<label>."""
+    found: dict[str, list[str]] = {}
+    for name in history[0] if history else ():
+        if name.startswith("val_"):
+            found.setdefault(name.partition("/")[0].removeprefix("val_").removeprefix("mean_"), []).append(name)
+    return {score: sorted(names, key=lambda name: "/" in name) for score, names in found.items()}
 
 
 def _plot(
-    title: str, series: dict[str, list[tuple[float, float]]], label: str, *, log: bool = False, first: int = 0
+    title: str, series: dict[str, list[tuple[float, float]]], label: str, *, log: bool = False, whole: str = ""
 ) -> Figure | None:
     filled = {name: points for name, points in series.items() if points}
-    return curves(title, filled, y_label=label, log=log, first=first) if filled else None
+    return curves(title, filled, y_label=label, log=log, whole=whole) if filled else None
 
 
 def _points(history: Sequence[Row], name: str) -> list[tuple[float, float]]:
@@ -86,4 +92,5 @@ def _spans(points: Sequence[tuple[float, float]]) -> bool:
 
 
 def _title(name: str) -> str:
-    return name.partition("/")[2] or name.removeprefix("val_").replace("_", " ")
+    """The label that a column is of; the column without one is the mean."""
+    return name.partition("/")[2] or _MEAN

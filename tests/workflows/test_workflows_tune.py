@@ -134,6 +134,13 @@ def test_a_gain_in_one_case_of_many_does_not_count_where_other_patients_did_not_
     assert (grey.gain, grey.helps) == (0.0, False)  # but not for patients that were not chosen on
 
 
+def test_a_gain_that_nobody_would_see_is_none(tuned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = tuned(hollow=always)
+    assert found.labels[1].helps
+    monkeypatch.setattr(tune, "LEAST_GAIN", found.labels[1].gain + 1e-6)
+    assert not tuned(hollow=always).changes
+
+
 def test_a_step_that_the_bundle_has_already_is_the_measure(tuned: Any) -> None:
     made = [KeepLargestComponents(labels=[1], connectivity=26)]
     steps = [{**KEEP_2, "labels": [1]}]

@@ -5,7 +5,7 @@ of what the bundle does with that label now, and scored by the label's Dice. The
 folds: on all folds but one the option with the best mean Dice is chosen, what is simpler winning ties, and its gain is
 measured on the fold that was left out. So the gain that is told is that of choosing and using on other patients, not
 that of the luckiest of many options. A label gets what is best on all cases if this gain is above 0 and the lower end
-of its 95 % interval by patient is not below 0; else the bundle keeps what it has.
+of its 95 % interval by patient is not below 0; else the bundle keeps what it has. A gain of less than 0.0005 is none.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 FOLDS = 5
 LEAST_PATIENTS = 4
 PART = "validation"
+LEAST_GAIN = 5e-4
+"""Of the mean Dice: less is nothing that anyone would see, and no reason for a step."""
+
 _TINY = 1e-9
 
 
@@ -327,7 +330,7 @@ def _choice(
         chosen=None if best == 0 else options[best - 1],
         gain=gain,
         gain_ci95=(low, high),
-        helps=best != 0 and gain > _TINY and low >= -_TINY,
+        helps=best != 0 and gain >= LEAST_GAIN and low >= -_TINY,
     )
 
 

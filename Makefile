@@ -47,7 +47,7 @@ test: lint
 
 # Into site/. mkdocs-material tells of its successor (Zensical) at each build unless the variable is set.
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "the site: site/index.html"
 
 # Hours on two cores; each script also runs alone, see its first lines. Results: benchmarks/results, docs/concepts/growth.svg

@@ -120,6 +120,13 @@ def test_yaml_and_json_blocks_are_yaml_and_json(page: Path):
         assert json.loads(text if text.lstrip().startswith(("{", "[")) else f"{{{text}}}") is not None
 
 
+def test_what_the_readme_links_to_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert len(targets) > 10
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
 def test_every_page_begins_with_its_one_title():
     for page in PAGES:
         text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)

@@ -55,7 +55,7 @@ def require_trust(bundle: Path, merged: Merged, *, trust: bool = False) -> bool:
     wants = wants_of(merged.ids)
     digest = bundle_sha256(bundle) if wants or trust else ""
     if trust:
-        if wants:
+        if any(want.file != COMMAND_LINE for want in wants):
             add_trust(bundle)
         return bool(wants)
     known = bool(wants) and any(record.sha256 == digest for record in read_trusted())

@@ -110,7 +110,7 @@ def _of_expression(text: str, names: Mapping[str, str]) -> Iterator[str]:
         return
     found = dict.fromkeys([*refused_names(tree, names), *refused_forms(tree)])
     for what in found:
-        if what.replace("uses the name", "calls") not in found or what.startswith("calls"):
+        if not what.startswith("uses the name") or what.replace("uses the name", "calls") not in found:
             yield f"{what} in {_shown(text)}"
     for call in ast.walk(tree):
         for keyword in call.keywords if isinstance(call, ast.Call) else ():

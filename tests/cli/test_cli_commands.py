@@ -15,6 +15,7 @@ import pytest
 
 from medseg.cli import main
 from medseg.errors import BundleError, DataError, RunError, TrainingError
+from medseg.evaluation import ScorePlan
 from medseg.outputs import CaseReport, Report
 from medseg.workflows import CaseOptions
 
@@ -110,7 +111,10 @@ def test_a_run_that_stops_midway_gives_1(workflows: Any, stand_in: Stand, capsys
 def test_score_hands_on_its_arguments(workflows: Any, stand_in: Stand):
     calls = stand_in(workflows, "score", report(a=None))
     assert main(SCORE) == 0
-    assert given(calls) == {"predictions": Path("masks"), "truth": Path("truth"), "output_dir": Path("out")}
+    arguments = given(calls)
+    assert (arguments.pop("predictions"), arguments.pop("truth")) == (Path("masks"), Path("truth"))
+    assert (arguments.pop("output_dir"), arguments.pop("plan")) == (Path("out"), ScorePlan())
+    assert not any(arguments.values())  # no patients, no strata
 
 
 def test_prepare_hands_on_its_arguments(stand_in: Stand):

@@ -179,6 +179,13 @@ def test_what_was_never_seen_has_limits_too(limits: Limits, feature: str, value:
     assert (flag.rule, flag.region, flag.value) == (rule, "lung", value)
 
 
+def test_the_worst_comes_first_and_each_rule_once_a_region(limits: Limits) -> None:
+    good = case(20.0)
+    numbers = {**good.regions["lung"], "fragments": 4.5, "largest_share": 0.2, "entropy": 0.25}
+    found = limits.flags(CaseFeatures(good.intensity, {"lung": numbers}))
+    assert [(flag.rule, flag.value) for flag in found] == [("fragments", 0.2), ("entropy", 0.25)]
+
+
 def test_a_sure_network_is_no_reason_to_look(limits: Limits) -> None:
     assert limits.flags(case(20.0, entropy=0.0)) == []
 

@@ -85,7 +85,7 @@ class FlagRecord:
         """Rules and regression on a case."""
         predicted = {} if self.predictor is None else self.predictor(case, self.limits)
         learned = [] if self.predictor is None else self.predictor.flags(predicted)
-        return Judgement((*self.limits.flags(case), *learned), self.limits.excess(case), predicted, case)
+        return Judgement((*learned, *self.limits.flags(case)), self.limits.excess(case), predicted, case)
 
 
 def read_flag_record(path: Path) -> FlagRecord | None:

@@ -176,13 +176,14 @@ class Limits:
         )
 
     def flags(self, case: CaseFeatures) -> list[Flag]:
-        """The rules that a case breaks."""
-        found = [
-            _flag(rule, region, feature, value, limit)
-            for region, feature, rule, limit, value in self._met(case)
-            if limit.excess(value, logarithm=rule.logarithm) > 1
-        ]
-        return [*self._missing(case), *found]
+        """The rules that a case breaks, the worst first; of a rule and region the feature that is furthest out."""
+        worst: dict[tuple[str, str], tuple[float, Flag]] = {}
+        for region, feature, rule, limit, value in self._met(case):
+            excess = limit.excess(value, logarithm=rule.logarithm)
+            if excess > max(1.0, worst.get((rule.name, region), (0.0,))[0]):
+                worst[rule.name, region] = excess, _flag(rule, region, feature, value, limit)
+        found = sorted(worst.values(), key=lambda one: -one[0])
+        return [*self._missing(case), *(flag for _, flag in found)]
 
     def excess(self, case: CaseFeatures) -> float:
         """How far out a case is: the largest excess of all its features; above 1 it is flagged."""

@@ -24,7 +24,9 @@ import torch
 
 from medseg.bundle import find_bundle
 from medseg.bundle.verify import BEGIN, END, write_scores
+from medseg.evaluation.flag_record import read_flag_record
 from medseg.workflows import evaluate
+from medseg.workflows.flags import flag_record_path, learn_limits, learn_predictor, save_flag_record
 
 MOST_BYTES = 16_000_000
 
@@ -58,8 +60,19 @@ def main() -> int:
         print(f"not installed: test Dice {new:.4f}, the bundle's weights have {old:.4f}")
         return 1
     install(trial, bundle, metadata, summary, options.command)
+    teach_flags(bundle, run / "datalist.json")
     print(f"installed: test Dice {new:.4f} (before: {old})")
     return 0
+
+
+def teach_flags(bundle: Path, datalist: Path) -> None:
+    """Failure flags of the new weights; with a regression of the Dice where those of the old weights had one."""
+    path = flag_record_path(bundle)
+    before = read_flag_record(path)
+    save_flag_record(learn_limits(bundle, datalist=datalist), path)
+    if before is not None and before.predictor is not None:
+        record, _ = learn_predictor(bundle, datalist=datalist, dice_below=before.predictor.dice_below)
+        save_flag_record(record, path)
 
 
 def halved(run: Path, trial: Path) -> Path:

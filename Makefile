@@ -61,4 +61,5 @@ bench: setup
 	$(BIN)/python benchmarks/pictures.py
 	$(BIN)/python benchmarks/surface_distances.py
 	$(BIN)/python benchmarks/folder.py
+	$(BIN)/python benchmarks/viewer.py
 	$(BIN)/python benchmarks/growth.py

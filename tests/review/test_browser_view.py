@@ -296,3 +296,14 @@ def test_an_empty_folder_says_what_to_do(browser: Any, tmp_path: Path):
     with parts.serving(tmp_path) as site, parts.window(browser, site) as page:
         assert "Drop a CT, MR or X-ray" in page.locator("#cases-empty").inner_text()
         assert "drop a CT, MR or chest X-ray" in page.locator("#welcome").inner_text()
+
+
+def test_masks_without_their_image_are_shown_on_black(browser: Any, tmp_path: Path):
+    parts.add_volume(tmp_path, "ct")
+    (tmp_path / "images" / "ct.nii.gz").unlink()
+    with parts.serving(tmp_path) as site, parts.window(browser, site) as page:
+        assert "was not found" in page.locator("#case-notes").inner_text()
+        parts.solid_masks(page)
+        picture = parts.pixels(page, "axial")
+        assert len(parts.where(picture, parts.COLOURS[parts.RIGHT])) > 1000
+        assert (picture.sum(axis=2) == 0).mean() > 0.5

@@ -18,7 +18,8 @@ function head() {
   const size = current?.shape?.join(" × ");
   const mm = current?.spacing_mm?.map((value) => Number(value.toFixed(2))).join(" × ");
   $("case-about").textContent = current ? [current.modality, size, mm && `${mm} mm`].filter(Boolean).join(" · ") : "Open one from the list.";
-  $("case-notes").replaceChildren(...(current?.notes ?? []).map((text) => el("li", {}, text)));
+  const missing = current && !current.urls?.image ? ["The image of this case was not found: its mask is shown on black."] : [];
+  $("case-notes").replaceChildren(...[...missing, ...(current?.notes ?? [])].map((text) => el("li", {}, text)));
   show($("remove"), current?.source === "upload");
   $("case-flags").replaceChildren(...(current?.flags ?? []).map(({ text, rule }) => el("li", {}, text ?? rule)));
   const link = $("download");
@@ -93,9 +94,15 @@ function ratioRow(study, ratio) {
   const above = ratio > RATIO_LIMIT ? " (above 0.50)" : "";
   return [
     el("dt", {}, "Cardiothoracic ratio"),
-    el("dd", {}, el("strong", { id: "ratio" }, ratio.toFixed(2)), above, " ",
-      el("label", { className: "check" }, box, "show widths")),
+    el("dd", {}, el("strong", { id: "ratio" }, ratio.toFixed(2)), above),
+    el("dd", { className: "both" }, el("label", { className: "check" }, box, "Show both widths")),
   ];
+}
+
+/** Masks that are scored without a bundle have regions "label 1", ...: named here where the case knows better. */
+function regionName(region) {
+  const value = /^label (\d+)$/.exec(region)?.[1];
+  return state.current.labels?.[value]?.name ?? region;
 }
 
 function scores() {
@@ -106,7 +113,7 @@ function scores() {
     .filter((name) => found.some(([, values]) => typeof values[name] === "number"));
   const number = (value) => (typeof value === "number" ? String(Number(value.toFixed(value >= 10 ? 1 : 3))) : "–");
   $("scores-head").replaceChildren(el("tr", {}, el("th", { scope: "col" }, "Score"),
-    ...found.map(([region]) => el("th", { scope: "col" }, region))));
+    ...found.map(([region]) => el("th", { scope: "col" }, regionName(region)))));
   $("scores").replaceChildren(...names.map((name) => el("tr", {}, el("th", { scope: "row" }, name.replaceAll("_", " ")),
     ...found.map(([, values]) => el("td", {}, number(values[name]))))));
 }

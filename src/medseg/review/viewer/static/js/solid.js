@@ -87,6 +87,7 @@ const imageOf = (grid, data, intent, options) => library.NVImage.loadFromUrl({
 
 /** Grey values that stand out in 3-D: bone in CT, the brighter half elsewhere. */
 function bright(study) {
+  if (study.blank) return { cal_min: 1, cal_max: 2 };
   if (study.modality === "CT") return { cal_min: 180, cal_max: 900 };
   const full = study.presets.find(({ name }) => name === "auto");
   return { cal_min: full.level - full.width * 0.2, cal_max: full.level + full.width * 0.6 };

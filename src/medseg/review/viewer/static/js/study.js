@@ -31,7 +31,7 @@ export async function loadStudy(detail, imageBytes, signal) {
     ...wanted.map((name) => api.bytes(detail.urls[name], signal).then(read)),
   ]);
   const image = found ?? { ...masks[0], data: new Uint8Array(masks[0].data.length) };
-  const study = { ...image, id: detail.id, kind: detail.kind, masks: {}, labels: labelsOf(detail), known: known(detail) };
+  const study = { ...image, blank: !found, id: detail.id, kind: detail.kind, masks: {}, labels: labelsOf(detail), known: known(detail) };
   wanted.forEach((name, i) => {
     study.masks[name] = bytesOf(masks[i], image, name);
   });

@@ -20,6 +20,7 @@ const between = (name, low, high) => ({ name, level: (low + high) / 2, width: Ma
 
 /** The presets of a case, the one to start with first in `start`. */
 export function presetsOf(detail, study) {
+  if (study.blank) return { presets: [], start: { name: "", level: 1, width: 1 } };
   const [least, low, high, most] = percentiles(study, [0, 0.01, 0.99, 1]);
   const told = (detail.window_presets ?? []).map((preset) => between(preset.name.replace(/ window$/, ""), preset.low, preset.high));
   const own = told.length ? told : detail.modality === "CT" ? CT : [];

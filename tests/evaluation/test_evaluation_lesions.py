@@ -126,3 +126,19 @@ def test_a_rule_that_cannot_be_is_refused(settings) -> None:
 def test_a_connectivity_of_volumes_is_refused_for_pictures() -> None:
     with pytest.raises(BundleError, match="connectivity 26"):
         scored("01", "01", LesionRule(iou_above=0.5, connectivity=26))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_panoptic_quality_above_half_is_that_of_monai(seed: int) -> None:
+    import torch
+    from monai.metrics import compute_panoptic_quality
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    truth = ndimage.binary_opening(ndimage.gaussian_filter(rng.normal(size=(60, 60)), 2) > 0.08)
+    prediction = ndimage.binary_erosion(truth) if seed % 2 else np.roll(truth, 1, axis=0)
+    ours = lesion_scores(prediction, truth, rule=LesionRule(iou_above=0.5, connectivity=8), spacing=(1.0, 1.0))
+    instances = [torch.from_numpy(ndimage.label(mask, np.ones((3, 3)))[0]) for mask in (prediction, truth)]
+    theirs = compute_panoptic_quality(*instances, metric_name="pq", match_iou_threshold=0.5, smooth_numerator=0.0)
+    assert 0 < ours.panoptic_quality < 1
+    assert ours.panoptic_quality == pytest.approx(float(theirs), rel=1e-6)

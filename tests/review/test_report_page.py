@@ -144,12 +144,12 @@ def test_text_from_files_is_never_markup(tmp_path: Path) -> None:
     maker = FolderMaker(tmp_path / "scores")
     maker.case("a&b 'x'", flags=[{**FLAG, "text": EVIL}])
     maker.failed("<img src=x onerror=alert(1)>", EVIL)
-    path = report(maker.close(stopped=EVIL), to=tmp_path)
+    path = report(maker.close(stopped=EVIL, not_done=3), to=tmp_path)
     root = parse(path)
     assert len(root.all("script")) == 1
     assert "alert" not in root.all("script")[0].text
     assert all(image.attributes["src"].startswith("data:") for image in root.all("img"))
-    assert EVIL in root.all("main")[0].text
+    assert f"The run ended early, 3 cases not come to: {EVIL}" in root.all("main")[0].text
     assert "a&b 'x'" in root.all("main")[0].text
 
 

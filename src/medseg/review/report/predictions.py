@@ -47,7 +47,9 @@ def prediction_table(results: Results, flagged: Mapping[str, int] | None, links:
 
 
 def prediction_plots(results: Results) -> list[Figure]:
-    """Box plots of sizes and confidences over the cases."""
+    """Box plots of sizes and confidences over the cases; none of one case, which has no spread."""
+    if len(results.manifests) < 2:
+        return []
     unit = size_unit(results)
     sizes = _by_label(results, lambda manifest, name: _size(manifest, name, unit))
     sure = _by_label(results, _confidence)
@@ -65,7 +67,11 @@ def medians(results: Results) -> list[tuple[str, str, str]]:
     sizes = _by_label(results, lambda manifest, name: _size(manifest, name, unit))
     words = {"volume_ml": "ml", "area_cm2": "cm\N{SUPERSCRIPT TWO}", "voxels": "px"}[unit]
     return [
-        (name, f"{number(median(value for _, value in many))} {words}", f"median of {len(many)}")
+        (
+            name,
+            f"{number(median(value for _, value in many))} {words}",
+            f"median of {len(many)}" if len(many) > 1 else "predicted",
+        )
         for name, many in sizes.items()
     ]
 

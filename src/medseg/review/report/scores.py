@@ -157,6 +157,8 @@ def case_table(results: Results, flagged: Mapping[str, int] | None, links: Mappi
 
 def plots(results: Results) -> list[Figure]:
     """Box plots, Bland-Altman plots of sizes and measurements, and the reliability curve, as far as there is data."""
+    if len({row["case"] for row in results.scores}) < 2:  # one case has no spread
+        return _reliability(results)
     return [*_box_plots(results.scores), *_agreements(results), *_reliability(results)]
 
 

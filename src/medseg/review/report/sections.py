@@ -88,10 +88,11 @@ def look_first(many: Sequence[Told]) -> Section:
                 Text(f"{counted(len(failed.rows), 'case')} failed, which count in no score.", "bad"),
                 TableBlock(failed),
             ]
-        elif told.results.report.get("stopped"):
-            blocks.append(Text(f"The run ended early: {told.results.report['stopped']}.", "bad"))
         else:
             blocks.append(Text("No case failed.", "good"))
+        if told.results.report.get("stopped"):
+            left = counted(told.results.report.get("not_done", 0), "case")
+            blocks.append(Text(f"The run ended early, {left} not come to: {told.results.report['stopped']}", "bad"))
         blocks += _flagged(told, level=4 if len(many) > 1 else 3)
     return Section("first", "Look at these first", blocks)
 
@@ -107,7 +108,7 @@ def scored(many: Sequence[Told]) -> Section:
             continue
         blocks += [TableBlock(overview), Text(scores.empties(told.results)), *_few(told.results)]
         figures = [*scores.plots(told.results), *flagging.plots(told.results)]
-        blocks.append(Figures(figures[:MOST_PLOTS]))
+        blocks += [Figures(figures[:MOST_PLOTS])] if figures else []
         blocks += [Figures(figures[MOST_PLOTS:], folded=True)] if len(figures) > MOST_PLOTS else []
         tables = [*scores.strata(told.results), scores.calibration(told.results), flagging.table(told.results)]
         blocks += [TableBlock(one) for one in tables if one is not None]
@@ -146,7 +147,8 @@ def shown(many: Sequence[Told]) -> Section:
             blocks.append(Text("No case is done, so there is none to show.", "missing"))
             continue
         by = told.choice.ranked_by
-        blocks.append(Text(f"Ordered by {by}." if by else "Nothing is known by which to order them.", "note"))
+        if len(told.results.done) > 1:
+            blocks.append(Text(f"Ordered by {by}." if by else "Nothing is known by which to order them.", "note"))
         blocks += [Text(_legend(told.results), "note"), Cards(told.choice.others, level=4 if len(many) > 1 else 3)]
     title = "Worst, median and best cases" if any("Dice" in told.choice.ranked_by for told in many) else "Cases"
     return Section("cases", title, blocks)

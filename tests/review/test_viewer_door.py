@@ -36,6 +36,23 @@ def test_the_token_opens_a_session_and_leaves_the_address(tmp_path: Path):
         assert client.get("/").status_code == 200
 
 
+def test_a_link_on_another_page_opens_a_session_that_works_at_once(tmp_path: Path):
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    with viewing(tmp_path, cookie=False) as (client, viewer):
+        answer = client.get(f"/?token={viewer.access.token}", headers=followed, follow_redirects=False)
+        # the page goes on by itself: a SameSite=Strict cookie does not go with a redirect of a foreign request
+        assert (answer.status_code, answer.headers["refresh"]) == (200, "0; url=/")
+        assert client.get("/api/state").status_code == 200
+
+
+def test_the_token_that_opens_the_browser_works_once(tmp_path: Path):
+    with viewing(tmp_path, cookie=False) as (client, viewer):
+        token = viewer.access.one_time_token()
+        codes = [client.get(f"/?token={token}", follow_redirects=False).status_code for _ in range(2)]
+        assert codes == [303, 403]
+        assert client.get(f"/?token={viewer.access.token}", follow_redirects=False).status_code == 303
+
+
 @pytest.mark.parametrize("token", ["", "wrong", "é"], ids=["empty", "wrong", "not ascii"])
 def test_another_token_opens_nothing(tmp_path: Path, token: str):
     with viewing(tmp_path, cookie=False) as (client, _):

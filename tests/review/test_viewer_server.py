@@ -19,7 +19,7 @@ import httpx2
 import nibabel
 import numpy as np
 import pytest
-from viewer_parts import OURS, cases_by_name, correct, painted, review, save, viewing, volume
+from viewer_parts import OURS, cases_by_name, correct, painted, review, save, viewing, volume, wait_for
 
 from medseg.bundle import find_bundle
 from medseg.cli import main
@@ -30,12 +30,15 @@ END_SECONDS = 20.0
 
 
 @contextmanager
-def running(tmp_path: Path, *words: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(
+    tmp_path: Path, *words: str, browser: bool = False, **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`medseg review` with its temporary folder in `tmp_path`, and the address that it prints."""
     temporary = tmp_path / "temporary"
     temporary.mkdir(exist_ok=True)
+    quiet = [] if browser else ["--no-browser"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "medseg.cli", "review", *words, "--port", str(free_port()), "--no-browser"],
+        [sys.executable, "-m", "medseg.cli", "review", *words, "--port", str(free_port()), *quiet],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -149,6 +152,21 @@ def test_no_raw_path_leads_out_of_the_static_files(tmp_path: Path):
                 )
                 answer = b"".join(iter(lambda: raw.recv(65536), b""))
             assert answer.split(b" ")[1] == b"404", path
+
+
+def test_the_browser_is_opened_with_a_token_of_its_own(tmp_path: Path):
+    seen, script = tmp_path / "seen.txt", tmp_path / "browser.sh"
+    script.write_text(f'#!/bin/sh\necho "$1" > {seen}.part\nmv {seen}.part {seen}\n', encoding="utf-8")
+    script.chmod(0o700)
+    with running(tmp_path, browser=True, BROWSER=f"{script} %s") as (_, address):
+        wait_for(seen.is_file)
+        opened_with = seen.read_text(encoding="utf-8").strip()
+        assert opened_with != address
+        assert opened_with.split("token=")[0] == address.split("token=")[0]
+        with opened(opened_with) as (client, _):
+            assert client.get("/api/state").status_code == 200
+        with httpx2.Client() as other:
+            assert other.get(opened_with).status_code == 403
 
 
 def test_a_password_comes_from_the_environment_and_no_token_is_printed(tmp_path: Path):

@@ -81,7 +81,7 @@ def _review(arguments: argparse.Namespace) -> int:
     with review_extra():
         from medseg.review.viewer.serve import serve
 
-    def ready(address: str) -> None:
+    def ready(address: str, once: str) -> None:
         say(f"open {address}")
         if not settings.is_local and settings.certificate is None:
             complain("whoever listens on the network can read along: give --certificate, or use an SSH tunnel")
@@ -89,7 +89,7 @@ def _review(arguments: argparse.Namespace) -> int:
             say("Ctrl-C ends the viewer and removes what was uploaded")
         _flush()
         if not arguments.no_browser and settings.is_local:
-            _open(address)
+            _open(once)
 
     serve(settings, ready=ready)
     return DONE
@@ -160,6 +160,8 @@ def _flush() -> None:
 
 
 def _open(address: str) -> None:
+    """In a thread: some browsers are only done when the page is, which the server would never be asked for."""
+    import threading
     import webbrowser
 
-    webbrowser.open(address)
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -114,9 +114,21 @@ class Access:
         self._password = settings.password
         self.token = secrets.token_urlsafe(32) if settings.password is None else None
         self.cookie = f"medseg_review_{settings.port}"
+        self._once: set[str] = set()
+
+    def one_time_token(self) -> str | None:
+        """A token that works once: for a browser's command line, which every user of a computer can read."""
+        if self.token is None:
+            return None
+        token = secrets.token_urlsafe(32)
+        self._once.add(token)
+        return token
 
     def is_token(self, given: str) -> bool:
-        """Whether it is the token, compared in constant time."""
+        """Whether it is the token, compared in constant time, or one that works once and is used up by this."""
+        if given in self._once:
+            self._once.discard(given)
+            return True
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
 
     def is_password(self, given: str) -> bool:

@@ -66,7 +66,10 @@ class Guard:
     def _by_token(self, token: str, request: Request) -> Response:
         if not self.access.is_token(token):
             return refusal(403, "wrong token: open the address that medseg review printed last")
-        answer = RedirectResponse("/", status_code=303)
+        answer: Response = RedirectResponse("/", status_code=303)
+        if request.headers.get("sec-fetch-site") == "cross-site":
+            # Followed from another page, a redirect would count as that page's too, and would bring no cookie.
+            answer = Response("opening ...", headers={"Refresh": "0; url=/"}, media_type="text/plain")
         open_session(answer, self.access, secure=request.url.scheme == "https")
         return answer
 

@@ -30,6 +30,7 @@ class Wanted(BaseModel):
 @router.post("/uploads", status_code=201)
 async def upload(request: Request, viewer: ViewerOf) -> dict[str, Any]:
     """Take in files, and tell the cases that they make."""
+    viewer.jobs.warm_up()
     folder = viewer.uploads.new_folder()
     length = request.headers.get("content-length", "")
     try:

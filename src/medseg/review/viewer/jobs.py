@@ -107,12 +107,14 @@ class Jobs:
         self._thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
 
     def start(self, *, bundle: Path | None) -> None:
-        """Begin to work; the process loads `bundle` meanwhile, so that the first job need not wait for it."""
+        """Begin to work; where it is known, the process loads `bundle` before the first job asks for it."""
         self._thread.start()
         if bundle is not None:
             self._child.send({"load": str(bundle)})
-        else:
-            self._child.start()
+
+    def warm_up(self) -> None:
+        """Start the process, as a job is to be expected; who only looks at a folder never needs it."""
+        self._child.start()
 
     def add(self, *, case: str, name: str, bundle: str, bundle_folder: Path, image: Path, results: Path) -> Job:
         """Queue a segmentation; its results go into a new folder in `results`.

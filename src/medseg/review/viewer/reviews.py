@@ -41,7 +41,9 @@ class Reviews:
 
     def get(self, case: str) -> dict[str, Any] | None:
         """The review of a case."""
-        return self.all().get(case)
+        with self._lock:
+            found: dict[str, Any] | None = self._cases().get(case)
+            return found
 
     def all(self) -> dict[str, dict[str, Any]]:
         """The review of each case that has one.

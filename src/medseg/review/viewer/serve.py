@@ -28,7 +28,7 @@ _MOST_CONNECTIONS = 256
 _EVERY_ADDRESS = ("0.0.0.0", "::")
 
 
-def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, ready: Callable[[str, str], None]) -> None:
     """Serve until SIGINT or SIGTERM; uploads and results of this run are removed at the end.
 
     Parameters
@@ -36,7 +36,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     settings
         With port 0 the usual port is taken, or any free one.
     ready
-        Called with the address to open once the server listens.
+        Called once the server listens, with the address to tell the user, and one that opens a browser once.
 
     Raises
     ------
@@ -52,7 +52,11 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
         session = Session()
         try:
             viewer = Viewer(replace(settings, port=port, names=_names(settings)), session)
-            _run(viewer, listener, lambda: ready(address(viewer)))
+            _run(
+                viewer,
+                listener,
+                lambda: ready(address(viewer, viewer.access.token), address(viewer, viewer.access.one_time_token())),
+            )
         finally:
             session.close()
     if signal.SIGTERM in stopped:
@@ -60,9 +64,9 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
     raise KeyboardInterrupt
 
 
-def address(viewer: Viewer) -> str:
+def address(viewer: Viewer, token: str | None) -> str:
     """What to open in a browser."""
-    settings, token = viewer.settings, viewer.access.token
+    settings = viewer.settings
     name = settings.names[0] if settings.host in _EVERY_ADDRESS else settings.host
     host = f"[{name}]" if ":" in name else name
     scheme = "http" if settings.certificate is None else "https"

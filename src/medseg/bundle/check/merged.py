@@ -16,7 +16,7 @@ SPECIAL = ("_target_", "_disabled_", "_requires_", "_desc_", "_mode_", "_debug_"
 
 _RELATIVE = re.compile(r"[@%](?:::)+")
 _DEEPEST_MACRO = 3
-_MOST_MACROS = 1000
+_MOST_COPIED = 20_000
 
 
 class Merged:
@@ -37,7 +37,7 @@ class Merged:
         self.findings: list[Finding] = []
         self.ids: dict[str, Node] = {}
         self.macros: set[str] = set()
-        self._macro_count = 0
+        self._copied = 0
         self._kept: dict[str, Any] = {}
         self.root = Node({}, str(plan.files[0]), 1)
         for file in plan.files:
@@ -142,18 +142,23 @@ class Merged:
             elif text.startswith("%") and not re.search(r"\.(json|ya?ml)", text, re.IGNORECASE):
                 wanted = absolute(text, inner)[1:]
                 self.macros.add(wanted)
-                self._macro_count += 1
-                target = self.find(wanted)
-                if target is None or self._macro_count > _MOST_MACROS:
-                    what = f"{inner}: macro %{wanted} names nothing"
-                    self.findings.append(
-                        Finding("missing-reference", "error", child.file, child.line, what, hint=self.nearest(wanted))
-                    )
-                    child.content = None
-                else:
-                    _put(node, key, _at_line(target.copy(), child))
-                    replaced = True
+                replaced = self._replace_macro(node, key, child, inner, wanted) or replaced
         return replaced
+
+    def _replace_macro(self, node: Node, key: str, macro: Node, name: str, wanted: str) -> bool:
+        """Put a copy of what a macro names in its place; one that holds itself would never end."""
+        target = self.find(wanted)
+        self._copied += 0 if target is None else 1 + sum(1 for _ in _walk(target, ""))
+        inside = name == wanted or name.startswith(f"{wanted}::")
+        if target is not None and not inside and self._copied < _MOST_COPIED:
+            _put(node, key, _at_line(target.copy(), macro))
+            return True
+        code, why = ("missing-reference", "names nothing") if target is None else ("circular-reference", "has no end")
+        hint = self.nearest(wanted) if target is None else None
+        what = f"{name}: macro %{wanted} {why}"
+        self.findings.append(Finding(code, "error", macro.file, macro.line, what, hint=hint))
+        macro.content = None
+        return False
 
 
 def _at_line(copied: Node, macro: Node) -> Node:

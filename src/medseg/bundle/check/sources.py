@@ -21,6 +21,7 @@ from medseg.bundle.check.summary import summarise
 Kind = Literal["class", "function", "value", "module", "opaque", "missing"]
 
 _TOP_LEVEL = re.compile(rb"^(?:class|def|async def) +(\w+)|^((?:\w+ *= *)+)(\w+)[ \t]*(?:#.*)?$", re.MULTILINE)
+_IN_STUB = re.compile(r"^(?:def |class )?([a-z]\w+)(?::|\()", re.MULTILINE)
 _NOT_SCANNED = re.compile(r"(^|/)(_version|__main__|_extensions|tests?)\b")
 _DEEPEST = 40
 
@@ -105,6 +106,8 @@ class Sources:
         names = [name for name in summary["names"] if not name.startswith("_")]
         for star in summary["stars"]:
             names += self.names_in(star) if star != module else []
+        if module == "torch":
+            names += _IN_STUB.findall(self._stubs)
         path = self.file(module)
         if path is not None and path.name == "__init__.py":
             names += [p.stem for p in path.parent.glob("[!_]*.py")]
@@ -183,10 +186,13 @@ class Sources:
 
     def _in_stub(self, name: str) -> bool:
         """Whether torch's compiled core may have `name`: its functions and types stand in stubs."""
+        return not self._stubs or re.search(rf"\b{re.escape(name)}\b", self._stubs) is not None
+
+    @cached_property
+    def _stubs(self) -> str:
         folder = (self.file("torch") or Path()).parent / "_C"
-        files = [file for file in (folder / "__init__.pyi", folder / "_VariableFunctions.pyi") if file.is_file()]
-        word = re.compile(rf"\b{re.escape(name)}\b")
-        return not files or any(word.search(file.read_text(encoding="utf-8")) for file in files)
+        files = (folder / "__init__.pyi", folder / "_VariableFunctions.pyi")
+        return "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
 
     def _from_stars(self, summary: Any, module: str, name: str, depth: int) -> Found:
         for star in summary["stars"]:

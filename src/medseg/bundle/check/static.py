@@ -41,6 +41,7 @@ RULES: tuple[Callable[[Context], Iterable[Finding]], ...] = (
     texts.choices,
     keys.read_before_written,
     metrics.computed_by_nobody,
+    metrics.no_metrics,
     metrics.reported,
     labels.channels,
     labels.axes,

@@ -161,12 +161,7 @@ def _any(answers: list[bool | None]) -> bool | None:
     return None if None in answers else False
 
 
-def show(annotation: str) -> str:
-    """An annotation for a reader: modules of types left out."""
-    tree = _parsed(annotation)
-    if tree is None:
-        return annotation
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("t", "typing"):
-            return annotation.replace(f"{node.value.id}.", "")
-    return annotation
+def spelt_out(annotation: str, module: str, sources: Sources) -> str:
+    """An annotation for a reader: the name of a type replaced by what it stands for (`Precision` by its words)."""
+    found = sources.lookup(module, annotation) if annotation.isidentifier() else Found("opaque")
+    return found.summary if found.kind == "value" and isinstance(found.summary, str) else annotation

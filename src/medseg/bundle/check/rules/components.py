@@ -14,7 +14,7 @@ from medseg.bundle.check.merged import arguments, is_component
 from medseg.bundle.check.signatures import Signature, ancestors, known_ancestors, method, signature
 from medseg.bundle.check.sources import Found
 from medseg.bundle.check.summary import dotted
-from medseg.bundle.check.types import fits, show
+from medseg.bundle.check.types import fits, spelt_out
 from medseg.bundle.check.values import UNKNOWN, components, texts
 
 _MODES = ("default", "callable", "debug")
@@ -82,7 +82,9 @@ def _arguments(
     short = target.content.split(".")[-1]
     unknown = [key for key in given if key not in takes.names]
     for key in unknown:
+        lacked = [one for one in takes.required if one not in given] if takes.open else []
         hint = did_you_mean(key, set(takes.names) - set(given), cutoff=0.85 if takes.open else 0.6)
+        hint = hint or did_you_mean(key, lacked)
         if takes.open and hint is None:
             continue  # handed on to what text does not tell
         make = context.warning if takes.open else context.error
@@ -107,7 +109,7 @@ def _type(context: Context, name: str, node: Node, takes: Signature, key: str) -
     place = context.values.target(node)
     what = name if place is node else f"{name}, which is {node.content},"
     what += " has the wrong type"
-    expected = show(parameter.annotation)
+    expected = spelt_out(parameter.annotation, parameter.module, context.sources)
     if (
         isinstance(value, int)
         and value in (0, 1)
@@ -115,7 +117,7 @@ def _type(context: Context, name: str, node: Node, takes: Signature, key: str) -
     ):
         yield context.warning("wrong-type", place, what, value, expected)
         return
-    yield context.error("wrong-type", place, what, value, expected, _choice(value, parameter.annotation))
+    yield context.error("wrong-type", place, what, value, expected, _choice(value, expected))
 
 
 def _choice(value: Any, annotation: str) -> str | None:

@@ -32,6 +32,23 @@ def computed_by_nobody(context: Context) -> Iterator[Finding]:
                     yield context.error("unknown-metric", asked, what, expected=expected, hint=hint)
 
 
+def no_metrics(context: Context) -> Iterator[Finding]:
+    """What stands under the name of a metric and computes nothing, for it has no `_target_`."""
+    for name, node in components(context.merged):
+        for argument in _COMPUTED:
+            one = arguments(node).get(argument)
+            group = None if one is None else context.values.target(one)
+            for key, metric in [] if group is None or not isinstance(group.content, dict) else group.children():
+                made = context.values.target(metric)
+                if isinstance(made.content, (dict, list, int, float)) and "_target_" not in _keys(made):
+                    what = f"{name}::{argument}::{key} is no metric: it has no _target_"
+                    yield context.error("no-target", metric, what, expected="_target_: the class of the metric")
+
+
+def _keys(node: Node) -> list[str]:
+    return [key for key, _ in node.children()]
+
+
 def _names(context: Context, node: Node | None) -> list[Node]:
     if node is None:
         return []

@@ -1,0 +1,241 @@
+"""Stage one: each kind of mistake, its place and what is said of it; and that nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medseg.bundle import find_bundle
+from medseg.bundle.check import Finding, check_static
+from medseg.bundle.check.index import Index
+
+INDEX = Index()
+NAMES = ["ct_lung", "ct_sarcoma", "cxr_heart_lung", "mr_hippocampus"]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """The configurations of a bundle that ships, to be spoilt."""
+    shutil.copytree(find_bundle("ct_lung") / "configs", tmp_path / "mine" / "configs")
+    return tmp_path / "mine"
+
+
+def check(bundle: Path, purpose: str | None = None, **settings: Any) -> list[Finding]:
+    return check_static(bundle, purpose, index=INDEX, **settings)
+
+
+def spoil(bundle: Path, file: str, old: str, new: str) -> int:
+    """Replace the first `old` in a file; its line."""
+    path = bundle / "configs" / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text, old
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    return text[: text.index(old)].count("\n") + 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_shipped_bundles_with_each_overlay_have_no_mistake(name: str):
+    folder = find_bundle(name)
+    overlays = {path.stem for path in (folder / "configs").glob("*.yaml")} - {
+        "common",
+        "train",
+        "evaluate",
+        "inference",
+    }
+    for overlay in [[], *([one] for one in sorted(overlays))]:
+        assert [finding.text() for finding in check(folder, overlays=overlay)] == []
+
+
+@pytest.mark.parametrize("purpose", ["train", "evaluate", "inference"])
+def test_one_command_alone_has_no_mistake(purpose: str):
+    assert check(find_bundle("mr_hippocampus"), purpose, overlays=["smoke"]) == []
+
+
+SPOILT = {
+    "a key of MONAI's": ("train.yaml", "_target_: SimpleInferer", "_targt_: SimpleInferer", "unknown-key", "_target_?"),
+    "a setting beside another": ("train.yaml", "epochs:", "epoch: 99\nepochs:", "unused-id", "did you mean epochs?"),
+    "a reference": ("common.yaml", '"@overlap"', '"@overlab"', "missing-reference", "did you mean overlap?"),
+    "a reference in an expression": ("common.yaml", "$len(@labels)", "$len(@label)", "missing-reference", "labels?"),
+    "a circle": ("common.yaml", "overlap: 0.5", 'overlap: "@overlap"', "circular-reference", "overlap -> overlap"),
+    "a class of MONAI's": ("common.yaml", "_target_: UNet", "_target_: Unett", "missing-target", "did you mean UNet?"),
+    "a class of medseg's": (
+        "train.yaml",
+        "medseg.training.FiniteLoss",
+        "medseg.training.FinitLoss",
+        "missing-target",
+        "did you mean FiniteLoss?",
+    ),
+    "a package": ("train.yaml", "ignite.handlers.EMA", "ignit.handlers.EMA", "missing-target", "no package ignit"),
+    "an argument": ("common.yaml", "num_res_units", "num_res_unit", "unknown-argument", "did you mean num_res_units?"),
+    "an argument that is handed on": ("train.yaml", "drop_last", "drop_lost", "unknown-argument", "drop_last?"),
+    "an argument of a nested component": ("train.yaml", "momentum:", "momentun:", "unknown-argument", "momentum?"),
+    "a literal of the wrong type": ("train.yaml", "prob: 0.7", "prob: often", "wrong-type", "expected float"),
+    "a setting of the wrong type": ("train.yaml", "epochs: 14", "epochs: [14]", "wrong-type", "which is @epochs,"),
+    "a word that is not among the choices": (
+        "common.yaml",
+        "precision: auto",
+        "precision: fp23",
+        "wrong-type",
+        "fp32?",
+    ),
+    "a way to interpolate": ("common.yaml", "[bilinear, nearest]", "[bilinaer, nearest]", "wrong-choice", "bilinear?"),
+    "a normalisation": ("common.yaml", "[INSTANCE,", "[INSTANSE,", "wrong-choice", "did you mean instance?"),
+    "YAML's idea of a number": ("train.yaml", "1.0e-3", "1e-3", "number-as-text", "write 1.0e-3"),
+    "a boolean in quotes": ("train.yaml", "resume: false", 'resume: "False"', "number-as-text", "write false"),
+    "a name in an expression": ("train.yaml", "$torch.uint8", "$torch.unit8", "missing-name", "did you mean uint8?"),
+    "an argument in an expression": ("train.yaml", "(seed=@seed)", "(sed=@seed)", "unknown-argument", "mean seed?"),
+    "a method": ("train.yaml", "@train::trainer.run()", "@train::trainer.runn()", "missing-name", "did you mean run?"),
+    "a module that is not imported": ("common.yaml", "$os.path.join", "$oss.path.join", "unknown-name", "mean os?"),
+    "a bracket": ("common.yaml", "$len(@labels)", "$len(@labels", "no-python", "never closed"),
+    "a key of a case": ("train.yaml", "keys: image\n", "keys: imag\n", "unknown-key-read", "did you mean image?"),
+    "a window that strides do not divide": (
+        "common.yaml",
+        "[112, 96, 96]",
+        "[110, 96, 96]",
+        "window",
+        "multiples of 16",
+    ),
+    "a window with an axis too few": ("common.yaml", "[112, 96, 96]", "[112, 96]", "window", "expected 3 sizes"),
+    "channels": ("common.yaml", "in_channels: 1", "in_channels: 2", "channels", "expected 1"),
+    "a label that there is not": ("common.yaml", "labels: [1, 2]", "labels: [1, 3]", "labels", "expected 0, 1, 2"),
+    "two activations": (
+        "train.yaml",
+        "softmax: true",
+        "softmax: true\n    sigmoid: true",
+        "loss",
+        "exclude each other",
+    ),
+    "a property that MONAI asks for": ("train.yaml", "max_epochs:", "max_epoch:", "missing-property", "max_epochs"),
+    "the metadata's schema": (
+        "metadata.json",
+        '"task":',
+        '"tasks":',
+        "metadata",
+        "did you mean task instead of tasks?",
+    ),
+    "a version": ("metadata.json", '"monai_version": "1.6', '"monai_version": "1.2', "version", "got 1.2.1; expected"),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new", "code", "said"), SPOILT.values(), ids=SPOILT.keys())
+def test_a_mistake_is_told_with_its_line_and_what_was_meant(
+    mine: Path, file: str, old: str, new: str, code: str, said: str
+):
+    line = spoil(mine, file, old, new)
+    texts = [finding.text(mine) for finding in check(mine) if finding.code == code]
+    near = [text for text in texts if said in text]
+    assert near, texts
+    added = new.count("\n") - old.count("\n") if code == "loss" else 0
+    places = {f"configs/{file}:{line + added}", f"configs/{file}:{_component_line(mine, file, line)}"}
+    assert any(text.split(": ")[0] in places for text in near), near
+
+
+def _component_line(bundle: Path, file: str, line: int) -> int:
+    """Where the component begins: what it lacks is told there (the trainer's key for its max_epochs)."""
+    lines = (bundle / "configs" / file).read_text(encoding="utf-8").splitlines()
+    return next((n for n in range(line, 0, -1) if lines[n - 1].strip() == "trainer:"), line)
+
+
+def test_all_mistakes_are_told_at_once_errors_first(mine: Path):
+    spoil(mine, "train.yaml", "prob: 0.7", "prob: often")
+    spoil(mine, "common.yaml", '"@overlap"', '"@overlab"')
+    spoil(mine, "metadata.json", '"numpy_version": "2', '"numpy_version": "1')
+    found = check(mine)
+    assert [finding.severity for finding in found] == sorted(finding.severity for finding in found)
+    assert {finding.code for finding in found} >= {"wrong-type", "missing-reference", "version"}
+
+
+def test_a_missing_argument_is_told_at_its_component(mine: Path):
+    line = spoil(mine, "common.yaml", "  in_channels: 1\n", "")
+    (finding,) = [one for one in check(mine) if one.code == "missing-argument"]
+    assert finding.what == "network_def: UNet lacks its argument in_channels"
+    target = (mine / "configs" / "common.yaml").read_text(encoding="utf-8").splitlines().index("  _target_: UNet") + 1
+    assert finding.line == target < line
+
+
+def test_a_key_that_the_data_list_lacks_is_told(mine: Path, tmp_path: Path):
+    case = {"id": "a", "patient": "a", "image": "a.nii.gz"}
+    datalist = {part: [case] for part in ("training", "validation", "test")}
+    (tmp_path / "datalist.json").write_text(json.dumps(datalist), encoding="utf-8")
+    texts = [f.text() for f in check(mine, "train", overrides={"datalist": str(tmp_path / "datalist.json")})]
+    assert any("reads the key label, which nothing before it writes" in text for text in texts)
+    datalist = {part: [case | {"label": "b.nii.gz"}] for part in datalist}
+    (tmp_path / "datalist.json").write_text(json.dumps(datalist), encoding="utf-8")
+    assert check(mine, "train", overrides={"datalist": str(tmp_path / "datalist.json")}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("max_epocs", None),
+        ("epochz", "did you mean epochs?"),
+        ("nett", None),
+        ("train::trainr::max_epochs", "did you mean train::trainer?"),
+        ("network_def::chanels", "network_def: UNet takes no argument chanels"),
+    ],
+)
+def test_an_unknown_override_is_told(mine: Path, name: str, said: str | None):
+    texts = [finding.text() for finding in check(mine, "train", overrides={name: 1})]
+    assert any(text.startswith("command line: error: ") for text in texts)
+    assert said is None or any(said in text for text in texts)
+
+
+def test_an_override_that_one_command_has_is_right_for_the_whole_bundle(mine: Path):
+    assert check(mine, overrides={"epochs": 3, "network_def::dropout": 0.1}) == []
+    assert [one.code for one in check(mine, "evaluate", overrides={"epochs": 3})] == ["unknown-override"]
+
+
+def test_what_is_wrong_in_an_overlay_is_told_there(mine: Path):
+    text = "epochs: many\nnetwork_def::chanels: [4, 8]\ntrain::lss::batch: true\nlearning_rat: 1.0\n"
+    (mine / "configs" / "mine.yaml").write_text(text, encoding="utf-8")
+    found = {(one.code, one.line) for one in check(mine, "train", overlays=["mine"]) if one.file.endswith("mine.yaml")}
+    assert found >= {("unknown-id", 3), ("wrong-type", 1), ("unknown-argument", 2), ("unused-id", 4)}
+
+
+def test_settings_for_training_alone_are_refused(mine: Path):
+    line = spoil(mine, "train.yaml", "epochs:", "spacing_mm: [1.0, 1.0, 1.0]\nepochs:")
+    (finding,) = [one for one in check(mine) if one.code == "inconsistent"]
+    assert (Path(finding.file).name, finding.line, finding.got) == ("train.yaml", line, "[1.0, 1.0, 1.0]")
+
+
+def test_neither_torch_nor_monai_is_imported_and_nothing_of_the_bundle_runs(mine: Path, tmp_path: Path):
+    spoil(mine, "common.yaml", "overlap: 0.5", f"overlap: $open({str(tmp_path / 'ran')!r}, 'w').close()")
+    (mine / "nibabel.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')", encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from medseg.bundle.check import check_static\n"
+        f"check_static(Path({str(mine)!r}))\n"
+        "sys.stdout.write(str(sorted({'torch', 'monai', 'ignite', 'SimpleITK', 'scipy'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]"
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "line", "said"),
+    [
+        ("train.yaml", "a: 1\nb: [1, 2\nc: 3\n", 3, "no YAML"),
+        ("metadata.json", '{\n "a": 1,\n "b": }\n', 3, "no JSON"),
+        ("common.yaml", "- a\n- b\n", 1, "no configuration"),
+        ("common.yaml", "a: 1\nb: 2\na: 3\n", 3, "a stands twice"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_with_its_line(mine: Path, file: str, text: str, line: int, said: str):
+    (mine / "configs" / file).write_text(text, encoding="utf-8")
+    found = [one for one in check(mine) if one.what.startswith(said)]
+    assert [(Path(one.file).name, one.line) for one in found] == [(file, line)]
+
+
+@pytest.mark.parametrize(
+    "grow", ['a: ["%a", "%a"]', 'a: ["%b", "%b", "%b"]\nb: ["%a", "%a", "%a"]', 'a: "%a"', 'a: {b: "%a::b"}']
+)
+def test_macros_without_end_are_told_and_not_unrolled(mine: Path, grow: str):
+    path = mine / "configs" / "common.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + grow + "\n", encoding="utf-8")
+    assert any(one.code == "circular-reference" and "has no end" in one.what for one in check(mine))

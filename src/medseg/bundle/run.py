@@ -19,7 +19,10 @@ import yaml
 from medseg.errors import BundleError, OutputError
 
 WORKFLOW_FILES = ("evaluate.yaml", "inference.yaml")
-_WRITTEN = ("configs", "docs", "models", "tensorboard", "LICENSE", "datalist.json", "run.json")
+_WRITTEN = (
+    *("configs", "docs", "models", "tensorboard", "LICENSE", "datalist.json", "run.json"),
+    *("history.csv", "training.png", "training.svg"),
+)
 _RUN_VALUES = {
     "run_dir": "@bundle_root",
     "datalist": "$@bundle_root + '/datalist.json'",
@@ -124,7 +127,8 @@ def _write_readme(bundle: Path, target: Path) -> None:
     text = (
         f"# A training run of the bundle {bundle.name}\n\n"
         "This folder is a complete MONAI bundle. `run.json` says what ran, `configs/` with which settings,\n"
-        "`datalist.json` on which cases, `models/model.pt` are the best weights, `tensorboard/` shows the curves.\n"
+        "`datalist.json` on which cases, `models/model.pt` are the best weights, `history.csv` and\n"
+        "`training.png` are the curves, `tensorboard/` has them too, with pictures of the validation cases.\n"
     )
     (target / "docs" / "README.md").write_text(text, encoding="utf-8")
 

@@ -55,13 +55,15 @@ def test_train_hands_on_its_arguments(workflows: Any, stand_in: Stand, capsys: p
         "device": None,
         "overlays": ("smoke", "b"),
         "overrides": {"epochs": 3, "train::lr": 1e-4},
+        "trust": False,
     }
     assert capsys.readouterr().out == "trained: run\n"
 
 
 def test_evaluate_hands_on_its_arguments(workflows: Any, stand_in: Stand):
     calls = stand_in(workflows, "evaluate", report(a=None))
-    assert main([*EVALUATE, "--overlay", "smoke", "overlap=0.25"]) == 0
+    strata = ["--strata", "t.csv:scanner", "--strata", "size"]
+    assert main([*EVALUATE, "--overlay", "smoke", "overlap=0.25", *strata]) == 0
     assert given(calls) == {
         "bundle": "ct_lung",
         "datalist": Path("d.json"),
@@ -69,6 +71,8 @@ def test_evaluate_hands_on_its_arguments(workflows: Any, stand_in: Stand):
         "overlays": ("smoke",),
         "overrides": {"overlap": 0.25},
         "options": CaseOptions(),
+        "strata": ["t.csv:scanner", "size"],
+        "trust": False,
     }
 
 
@@ -83,6 +87,7 @@ def test_predict_hands_on_its_arguments(workflows: Any, stand_in: Stand):
         "overrides": {"overlap": 0.25},
         "options": CaseOptions(),
         "store": False,
+        "trust": False,
     }
 
 

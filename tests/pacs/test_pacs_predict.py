@@ -100,7 +100,7 @@ def test_credentials_leave_no_trace(
     assert {headers["Authorization"] for _, headers in holding.asked} == {"Bearer hunter2hunter2"}
     printed = capfd.readouterr()
     files = [path for path in (tmp_path / "masks").rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".gz", ".png", ".json", ".dcm"}
+    assert {path.suffix for path in files} == {".gz", ".png", ".json", ".dcm", ".csv", ".txt"}
     assert not [path for path in files if b"hunter2" in path.read_bytes()]
     assert "hunter2" not in printed.out + printed.err
 

@@ -113,6 +113,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             overrides=changes,
             trust=arguments.trust,
             options=CaseOptions(**_chosen(arguments)),
+            strata=arguments.strata,
         )
     return SOME_FAILED if stopped else say_report(arguments, report, scored=True)
 

@@ -111,3 +111,10 @@ def test_finding_and_listing_load_no_framework() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_zip_file_tells_how_it_becomes_a_bundle(tmp_path: Path) -> None:
+    (tmp_path / "lungs.zip").touch()
+    told = r"is a file and no bundle; .* medseg bundle unpack .*/lungs\.zip -o .*/lungs$"
+    with pytest.raises(BundleError, match=told):
+        find_bundle(tmp_path / "lungs.zip")

@@ -148,3 +148,21 @@ def test_the_attack_succeeds_where_nobody_guards(
     monkeypatch.setattr(load, "require_trust", lambda *_, **__: True)
     attack.run()
     assert attack.left.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(
+            ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+            + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+        ),
+        "a: &a [*a]",
+        "a: " + "[" * 5000 + "]" * 5000,
+    ],
+    ids=["a-billion", "within-itself", "deep"],
+)
+def test_a_file_that_would_fill_the_memory_is_refused(text: str, tmp_path: Path, content: dict[str, Any]) -> None:
+    bundle = Attack(tmp_path, {"config": text}, content).bundle
+    with pytest.raises(BundleError, match=r"configs/common\.yaml"):
+        open_workflow(bundle, "inference")

@@ -113,3 +113,12 @@ def test_a_file_system_that_cannot_reserve_room_still_serves(tmp_path: Path, mon
 def test_another_number_of_classes_than_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="got 4 classes; expected 3"):
         files(tmp_path).start(4, SHAPE)
+
+
+@pytest.mark.parametrize("case_id", ["../left", "a/b", ".hidden"])
+def test_a_case_that_is_no_file_name_writes_nothing(case_id: str, tmp_path: Path) -> None:
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    image = Image(np.zeros((1, 2, 2, 2), np.float32), np.eye(4), "a.nii.gz")
+    with pytest.raises(OutputError):
+        ProbabilityFiles(case_id, folder=tmp_path / "out", labels={0: "background", 1: "x"}, image=image)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "out"]

@@ -87,6 +87,8 @@ def _not_found(wanted: str, folder: Path, names: list[str]) -> BundleError:
     expected = f"a bundle's folder, or one of: {', '.join(names)}"
     if folder.is_dir():
         return BundleError(f"{folder} is no bundle: it has no {METADATA_FILE}", expected=expected, next_step=hint)
+    if folder.suffix == ".zip" and folder.is_file():
+        hint = f"medseg bundle unpack {folder} -o {folder.with_suffix('')}"
     if folder.is_file():
         return BundleError(f"{folder} is a file and no bundle", expected=expected, next_step=hint)
     return BundleError("no such bundle", got=repr(wanted), expected=expected, next_step=hint)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medseg.case import Image
 from medseg.errors import OutputError
 from medseg.files import atomic_write, remove_temporary, temporary_beside
+from medseg.outputs.folders import check_file_name
 from medseg.outputs.nifti import write_nifti
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class ProbabilityFiles:
 
     def __init__(self, case_id: str, *, folder: Path, labels: Mapping[int, str], image: Image) -> None:
         self.case_id, self.folder, self.labels, self.image = case_id, folder, dict(labels), image
+        check_file_name(case_id)  # before anything is written: the id may be a stranger's
         self._raw = temporary_beside(folder / f"{case_id}_probabilities")
         self._shape: tuple[int, ...] = ()
 

@@ -14,6 +14,9 @@ import yaml
 
 Content: TypeAlias = "dict[str, Node] | list[Node] | str | int | float | bool | None"
 
+MOST_VALUES = 100_000
+"""Of one YAML file, a value behind an alias counted each time: nine lines of aliases can stand for a billion."""
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 _WORD = re.compile(r"[-+.\w]+")
 _SCAN: Callable[[str, int, bool], tuple[str, int]] = getattr(decoder, "scanstring")  # noqa: B009 (not in its stub)
@@ -109,6 +112,7 @@ class _Yaml:
         self.file = file
         self.twice: list[tuple[str, int]] = []
         self.maker = yaml.SafeLoader("")
+        self.count = 0
 
     def document(self, text: str) -> Document:
         try:
@@ -119,11 +123,14 @@ class _Yaml:
             raise Unreadable(
                 f"no YAML: {error.problem or error.context}", None if mark is None else mark.line + 1
             ) from error
-        except (yaml.YAMLError, ValueError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise Unreadable(f"no YAML: {error}", None) from error
         return Document(root, tuple(self.twice))
 
     def _node(self, node: yaml.Node, line: int) -> Node:
+        self.count += 1
+        if self.count > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES} values, anchors written out")
         if isinstance(node, yaml.MappingNode):
             return Node(self._mapping(node), self.file, line)
         if isinstance(node, yaml.SequenceNode):

@@ -411,3 +411,13 @@ def test_a_stopped_run_of_one_epoch(tmp_path: Path) -> None:
     assert "stopped: KeyboardInterrupt" in root.text
     assert root.all("section")[0].all("li")[0].attributes["class"] == "bad"
     assert len(root.all("figure")) == 3
+
+
+def test_a_case_is_shown_with_the_scores_and_sizes_of_its_regions(page: Path, evaluated: Path) -> None:
+    rows = {row["region"]: row for row in csv_of(evaluated / "scores.csv") if row["case"] == "case_2"}
+    shown = table_of(parse(page), "Regions of case_2")
+    assert [row["Region"][0] for row in shown] == ["left lung", "right lung"]
+    for row in shown:
+        wanted = rows[row["Region"][0]]
+        for heading, name in (("Dice", "dice"), ("HD95 (mm)", "hd95_mm"), ("Predicted volume (ml)", "predicted_ml")):
+            assert row[heading][1] == wanted[name]

@@ -7,11 +7,12 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from medseg.review.report.folders import Results
+from medseg.review.report.regions import region_table
 from medseg.review.report.scores import mean_dice
 from medseg.review.report.svg import fixed, number
+from medseg.review.report.table import Table
 
 MOST_FLAGGED = 12
 """Flagged cases beyond these are only marked in the table, which the report says."""
@@ -45,6 +46,8 @@ class CaseCard:
         Sentences.
     facts
         Name to value, in words.
+    regions
+        Scores and sizes of its regions.
     picture
         None where the folder holds none.
     """
@@ -54,6 +57,7 @@ class CaseCard:
     why: str
     flags: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
+    regions: Table | None = None
     picture: Shown | None = None
     missing: str = ""
     """Why there is no picture."""
@@ -157,19 +161,13 @@ class _CardMaker:
         anchor = f"{self.prefix}-case-{self.results.done.index(case) + 1}" if case in self.results.done else ""
         picture = self._picture(case)
         missing = "" if picture else "The folder holds no picture of this case."
-        return CaseCard(case, anchor, why, self.flags.get(case, ()), self._facts(case), picture, missing)
+        regions = region_table(self.results, case)
+        return CaseCard(case, anchor, why, self.flags.get(case, ()), self._facts(case), regions, picture, missing)
 
     def _facts(self, case: str) -> list[tuple[str, str]]:
         manifest = self.results.manifests.get(case, {})
-        facts = [
-            (f"Dice {row['region']}", fixed(float(row["dice"]), 4))
-            for row in self.results.scores
-            if row["case"] == case and row.get("dice")
-        ]
         sure = self.results.confidence(case)
-        facts += [] if sure is None else [("confidence", fixed(sure, 4))]
-        facts += [(f"predicted Dice {name}".strip(), number(float(value))) for name, value in _predicted(manifest)]
-        facts += [(f"predicted {label['name']}", _size(label)) for label in manifest.get("labels", [])]
+        facts = [] if sure is None else [("confidence", fixed(sure, 4))]
         facts += [
             (name.replace("_", " "), "not measurable" if value is None else number(value))
             for name, value in manifest.get("measurements", {}).items()
@@ -188,21 +186,6 @@ class _CardMaker:
         )
         score = f"; {number(self.values[case])} {self.what}" if case in self.values and "Dice" in self.what else ""
         return _shown(path, columns=4 if comparison else 1, alt=f"Case {case}: {shows}{score}")
-
-
-def _predicted(manifest: Mapping[str, Any]) -> list[tuple[str, float]]:
-    predicted = manifest.get("predicted_dice")
-    if isinstance(predicted, Mapping):
-        return [(str(name), value) for name, value in predicted.items() if isinstance(value, (int, float))]
-    return [("", predicted)] if isinstance(predicted, (int, float)) else []
-
-
-def _size(label: Mapping[str, Any]) -> str:
-    if "volume_ml" in label:
-        return f"{number(label['volume_ml'])} ml"
-    if "area_cm2" in label:
-        return f"{number(label['area_cm2'])} cm\N{SUPERSCRIPT TWO}"
-    return f"{label['voxels']:,} px"
 
 
 def _shown(path: Path, *, columns: int, alt: str) -> Shown:

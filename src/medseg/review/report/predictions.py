@@ -27,7 +27,7 @@ def prediction_table(results: Results, flagged: Mapping[str, int] | None, links:
     unit = size_unit(results)
     columns = [Column("Case"), Column("Flags", "reasons to look at the case", numeric=True)]
     columns += [Column("Confidence", "mean over the voxels of the case's labels", numeric=True)]
-    columns += [Column(f"{name}: {_heading(unit)}", numeric=True) for name in names]
+    columns += [Column(f"{name}: {size_heading(unit)}", numeric=True) for name in names]
     columns += [Column(f"{name}: confidence", "mean largest probability of its voxels", numeric=True) for name in names]
     columns += [Column(name.replace("_", " "), numeric=True) for name in measured]
     ordered = sorted(results.manifests, key=lambda case: (not (flagged or {}).get(case), case))
@@ -36,8 +36,8 @@ def prediction_table(results: Results, flagged: Mapping[str, int] | None, links:
             Cell(case, case, link=links.get(case, "")),
             flag_count(flagged, case),
             figure(results.confidence(case)),
-            *(figure(_size(results.manifests[case], name, unit)) for name in names),
-            *(figure(_confidence(results.manifests[case], name)) for name in names),
+            *(figure(label_size(results.manifests[case], name, unit)) for name in names),
+            *(figure(label_confidence(results.manifests[case], name)) for name in names),
             *(figure(results.manifests[case].get("measurements", {}).get(name)) for name in measured),
         ]
         for case in ordered
@@ -51,11 +51,11 @@ def prediction_plots(results: Results) -> list[Figure]:
     if len(results.manifests) < 2:
         return []
     unit = size_unit(results)
-    sizes = _by_label(results, lambda manifest, name: _size(manifest, name, unit))
-    sure = _by_label(results, _confidence)
+    sizes = _by_label(results, lambda manifest, name: label_size(manifest, name, unit))
+    sure = _by_label(results, label_confidence)
     figures = []
     if sizes:
-        figures.append(boxes(_heading(unit).split(" (", maxsplit=1)[0], sizes, label=_heading(unit)))
+        figures.append(boxes(size_heading(unit).split(" (", maxsplit=1)[0], sizes, label=size_heading(unit)))
     if sure:
         figures.append(boxes("Confidence", sure, label="mean confidence of the label's voxels"))
     return figures
@@ -64,7 +64,7 @@ def prediction_plots(results: Results) -> list[Figure]:
 def medians(results: Results) -> list[tuple[str, str, str]]:
     """Label, its median size in words, and over how many cases."""
     unit = size_unit(results)
-    sizes = _by_label(results, lambda manifest, name: _size(manifest, name, unit))
+    sizes = _by_label(results, lambda manifest, name: label_size(manifest, name, unit))
     words = {"volume_ml": "ml", "area_cm2": "cm\N{SUPERSCRIPT TWO}", "voxels": "px"}[unit]
     return [
         (
@@ -92,15 +92,18 @@ def _by_label(results: Results, value_of: Any) -> dict[str, Sequence[tuple[str, 
     return found
 
 
-def _heading(unit: str) -> str:
+def size_heading(unit: str) -> str:
+    """The heading of a column of sizes."""
     return next(title for key, title in _SIZES if key == unit)
 
 
-def _size(manifest: Mapping[str, Any], name: str, unit: str) -> float | None:
+def label_size(manifest: Mapping[str, Any], name: str, unit: str) -> float | None:
+    """Size of a label in the unit; None where the manifest does not have it."""
     return next((label.get(unit) for label in manifest.get("labels", []) if label["name"] == name), None)
 
 
-def _confidence(manifest: Mapping[str, Any], name: str) -> float | None:
+def label_confidence(manifest: Mapping[str, Any], name: str) -> float | None:
+    """How sure the network was of the voxels of a label; None where there are none."""
     return next((one["mean_confidence"] for one in manifest.get("confidence", []) if one["name"] == name), None)
 
 

@@ -1,1 +1,3 @@
-from . import utils
+"""The bundle's own code."""
+
+from . import utils as utils

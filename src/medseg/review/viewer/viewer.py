@@ -68,6 +68,8 @@ class Viewer:
         self._background.start()
         if self.choices:
             self.jobs.start(bundle=self.choices[0].folder if self.settings.bundle is not None else None)
+            if self.settings.folder is None:  # an empty page waits for a file
+                self.jobs.warm_up()
 
     def close(self) -> None:
         """End what still runs; the session's folder is its maker's."""

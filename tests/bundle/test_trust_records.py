@@ -186,6 +186,24 @@ def test_results_go_only_where_the_command_says(tmp_path: Path) -> None:
             check_arguments("x", {"output_dir": str(folder)}, [named])
 
 
+def test_a_description_cannot_write_over_the_screen(wanting: Path) -> None:
+    from medseg.bundle import describe_bundle
+    from medseg.bundle.diff import as_text, diff_bundles
+    from medseg.bundle.show_config import as_text as shown
+    from medseg.bundle.show_config import settings
+    from medseg.bundle.trust import merged_for
+
+    path = wanting / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(metadata | {"description": "\x1b[2Jlungs\u202e é"}), encoding="utf-8")
+    add_trust(wanting)
+    texts = [describe_bundle(wanting), shown(settings(merged_for(wanting, "train"), only="_meta_"))]
+    texts.append(as_text(diff_bundles(find_bundle("mr_hippocampus"), wanting), wanting, wanting))
+    for text in texts:
+        assert r"\x1b[2Jlungs\u202e é" in text
+        assert "\x1b" not in text
+
+
 def test_the_records_are_readable_json(wanting: Path) -> None:
     add_trust(wanting)
     (record,) = json.loads(store_path().read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.bundle.check.plans import Plan, Reader
 from medseg.bundle.locate import WEIGHTS_FILE
 from medseg.bundle.metadata import METADATA_FILE, Metadata, read_metadata
+from medseg.bundle.printable import printable
 from medseg.bundle.trust import merge, require_trust
 from medseg.errors import BundleError
 
@@ -57,7 +58,7 @@ def describe_bundle(bundle: Path, *, trust: bool = False) -> str:
     lines = [f"{title + ':':<17}{text}" for title, text in _facts(bundle, metadata) if text]
     settings = [f"  {key}: {_plain(value)}" for key, value in read_config(config).items() if _is_setting(key, value)]
     network = _network_table(bundle, config, metadata, trust=trust)
-    return "\n".join([*lines, "", f"settings ({config.name}):", *settings, "", "network:", network])
+    return printable("\n".join([*lines, "", f"settings ({config.name}):", *settings, "", "network:", network]))
 
 
 def network_config(bundle: Path) -> Path:

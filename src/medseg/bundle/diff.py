@@ -9,6 +9,7 @@ from typing import Any
 
 from medseg.bundle.check.plans import PURPOSES, Plan, Reader, overlay_names
 from medseg.bundle.metadata import METADATA_FILE, check_metadata
+from medseg.bundle.printable import printable
 from medseg.bundle.show_config import tree
 from medseg.bundle.trust import merge
 from medseg.bundle.verify import read_scores
@@ -53,7 +54,7 @@ def as_text(found: list[Difference], first: Path, second: Path) -> str:
         lines.append(f"{where}:")
         for one in (each for each in found if each.where == where):
             lines.append(f"  {one.name}: {_shown(one.first)} -> {_shown(one.second)}")
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def _parts(bundle: Path) -> dict[str, Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from medseg.bundle.check.findings import COMMAND_LINE
 from medseg.bundle.check.lines import Node
 from medseg.bundle.check.merged import Merged, absolute
+from medseg.bundle.printable import printable
 from medseg.bundle.wants import references
 from medseg.errors import BundleError
 
@@ -80,7 +81,7 @@ def as_text(rows: Sequence[Setting], *, values: Mapping[str, str] | None = None)
     known = values or {}
     left = [f"{row.name}: {_shown(row.value)}{_meaning(row, known)}" for row in rows]
     width = min(max(map(len, left)), 72)
-    return "\n".join(f"{text:<{width}}  # {row.source}" for text, row in zip(left, rows, strict=True))
+    return printable("\n".join(f"{text:<{width}}  # {row.source}" for text, row in zip(left, rows, strict=True)))
 
 
 def as_values(rows: Sequence[Setting], *, values: Mapping[str, str] | None = None) -> list[dict[str, Any]]:

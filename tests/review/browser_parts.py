@@ -192,7 +192,7 @@ def serving(root: Path, **settings: Any) -> Iterator[Site]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield Site(address(viewer), folder, script.with_name("go"))
+            yield Site(address(viewer, viewer.access.token), folder, script.with_name("go"))
         finally:
             server.should_exit = True
             thread.join(20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,17 @@ def browser() -> Any:
         yield found
 
 
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("work")
+    parts.add_volume(root, "one")
+    parts.add_volume(root, "two", "RSA")
+    return root
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[parts.Site]:
-    parts.add_volume(tmp_path, "one")
-    parts.add_volume(tmp_path, "two", "RSA")
+def site(cases: Path, tmp_path: Path) -> Iterator[parts.Site]:
+    shutil.copytree(cases, tmp_path, dirs_exist_ok=True)
     with parts.serving(tmp_path) as found:
         yield found
 
@@ -57,6 +65,14 @@ def drop(page: Any, paths: list[Path]) -> None:
         }""",
         files,
     )
+
+
+def drop_folder(page: Any, folder: Path) -> None:
+    """Drops a folder from the desktop: through Chromium's own protocol, as a page cannot make one."""
+    carried = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    desktop = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        desktop.send("Input.dispatchDragEvent", {"type": kind, "x": 640, "y": 400, "data": carried})
 
 
 def segment(page: Any, path: Path) -> None:
@@ -115,9 +131,13 @@ def test_drag_segment_look(page: Any, site: parts.Site, tmp_path: Path):
     np.testing.assert_array_equal(as_lps(mask), parts.label_map() == parts.RIGHT)
 
 
-def test_a_dicom_folder_is_taken_as_one_image(page: Any, tmp_path: Path):
+@pytest.mark.parametrize("way", ["chosen", "dropped"])
+def test_a_dicom_folder_is_taken_as_one_image(page: Any, tmp_path: Path, way: str):
     write_series(Image(parts.grey_values(), parts.AFFINE, Path("made"), "CT"), tmp_path / "series", seed=1)
-    page.set_input_files("#input-folder", tmp_path / "series")
+    if way == "chosen":
+        page.set_input_files("#input-folder", tmp_path / "series")
+    else:
+        drop_folder(page, tmp_path / "series")
     page.wait_for_selector("#upload-start:enabled")
     page.wait_for_selector("#case-about:has-text('1.5 × 1.5 × 4 mm')")  # noqa: RUF001
     assert page.locator("#upload-bundle").input_value() == "ct_lung"

@@ -80,10 +80,16 @@ function measures() {
       rows.push(el("dt", {}, name.replaceAll("_", " ")), el("dd", {}, String(Number(value.toPrecision(4)))));
     }
   }
-  for (const [region, value] of Object.entries(current?.predicted_dice ?? {})) {
-    if (typeof value === "number") rows.push(el("dt", {}, `Predicted Dice, ${region}`), el("dd", {}, value.toFixed(2)));
-  }
+  const predicted = Object.entries(current?.predicted_dice ?? {}).filter(([, value]) => typeof value === "number");
+  if (predicted.length) rows.push(...predictedRow(predicted));
   $("measures").replaceChildren(...rows);
+}
+
+/** The Dice that was predicted without truth: of the label that fares worst. */
+function predictedRow(values) {
+  const [region, value] = values.reduce((worst, next) => (next[1] < worst[1] ? next : worst));
+  const all = values.map(([name, dice]) => `${name} ${dice.toFixed(2)}`).join("\n");
+  return [el("dt", { title: all }, "Predicted Dice"), el("dd", { title: all }, `${value.toFixed(2)} (${region})`)];
 }
 
 function ratioRow(study, ratio) {

@@ -7,38 +7,45 @@ import { on, set, state } from "./state.js";
 
 const NAME = "medseg-reviewer";
 
-/** Sends the verdict ("accepted", "rejected" or null) of the open case; pressed again it is taken back. */
-export async function judge(status) {
-  const { current } = state;
-  if (!current) return;
-  const by = $("reviewer").value.trim();
-  if (!by) {
-    say($("review-note"), "Say who you are first: the name is kept with the verdict.");
-    $("reviewer").focus();
-    return;
-  }
-  const next = status && current.review?.status === status ? null : status;
-  try {
-    await api.review(current.id, { status: next, comment: $("comment").value, by });
-    const [cases] = await Promise.all([api.cases(), refreshCase()]);
-    set({ cases });
-  } catch (error) {
-    say($("review-note"), error.message);
-  }
+let last = Promise.resolve();
+
+/** One change after the other: a comment that is left by pressing Accept must not overtake the verdict. */
+function inTurn(work) {
+  last = last.then(work).catch((error) => say($("review-note"), error.message));
+  return last;
 }
 
-async function keepComment() {
+/** Sends a review of a case, then reads what all say now. */
+async function send(id, review) {
+  await api.review(id, review);
+  const cases = await api.cases();
+  if (state.current?.id === id) await refreshCase();
+  set({ cases });
+}
+
+/** Sends the verdict ("accepted", "rejected" or null) of the open case; pressed again it is taken back. */
+export function judge(status) {
+  return inTurn(async () => {
+    const { current } = state;
+    const by = $("reviewer").value.trim();
+    if (current && !by) {
+      say($("review-note"), "Say who you are first: the name is kept with the verdict.");
+      $("reviewer").focus();
+    } else if (current) {
+      const next = status && current.review?.status === status ? null : status;
+      await send(current.id, { status: next, comment: $("comment").value, by });
+    }
+  });
+}
+
+function keepComment() {
   const { current } = state;
-  if (!current || $("comment").value === (current.review?.comment ?? "") || !$("reviewer").value.trim()) return;
-  const status = current.review?.status ?? null;
-  try {
-    await api.review(current.id, { status, comment: $("comment").value, by: $("reviewer").value.trim() });
-    const cases = await api.cases();
-    if (state.current?.id === current.id) await refreshCase();
-    set({ cases });
-  } catch (error) {
-    say($("review-note"), error.message);
-  }
+  const [comment, by] = [$("comment").value, $("reviewer").value.trim()];
+  if (!current || !by) return;
+  inTurn(async () => {
+    const review = state.cases.find(({ id }) => id === current.id)?.review;
+    if (comment !== (review?.comment ?? "")) await send(current.id, { status: review?.status ?? null, comment, by });
+  });
 }
 
 function show() {

@@ -151,4 +151,5 @@ function fail(error) {
 
 export function initSolid() {
   on(["study", "view", "layer", "edits"], plan);
+  document.addEventListener("visibilitychange", plan);
 }

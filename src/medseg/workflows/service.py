@@ -73,6 +73,7 @@ class LoadedBundle:
             cases(None, {"id": case_id, "image": str(image)})
             cases.finish()
         except BaseException as error:
-            cases.abort(error)
+            cases.abort(error)  # ends the stages and raises it again
+            raise
         (report,) = cases.report.cases
         return report

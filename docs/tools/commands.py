@@ -14,6 +14,10 @@ Generated from the parser: `medseg COMMAND --help` says the same. Every command 
 warnings and errors) and `--debug` (log more, show tracebacks). Results go to standard output, the log to standard
 error. What `--json` prints: [JSON results](json.md).
 
+`train`, `evaluate`, `predict` and `score` write `log.txt` into the folder of their results: everything at level DEBUG,
+but nothing of libraries that read files of patients. A log that is there becomes `log.txt.1`, and so on to `log.txt.9`.
+Progress bars are for terminals, other than `TERM=dumb`; so are colours, which `NO_COLOR=1` switches off.
+
 """
 COMMON = {"help", "quiet", "debug"}
 

@@ -136,8 +136,8 @@ def _may_be_kept(record: logging.LogRecord) -> bool:
 def run_command(arguments: argparse.Namespace) -> int:
     """Run the command's handler and give its exit code; log.txt, where it has one, tells what ran and how it ended.
 
-    No paths of inputs and no patient data: what failed is told by its kind and place in the code, and by the message
-    where it is one of ours.
+    No patient data: of the flags only switches and numbers are told, and of what failed its kind and place in the code,
+    with the message where it is one of ours.
     """
     if not arguments.run_log:
         return int(arguments.handler(arguments))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).parent))
 
 from commands import commands_page
+
+import medseg
 
 ROOMS = {
     "errors": "what users meet when something is refused",
@@ -44,7 +47,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def _room_page(room: str, about: str) -> str:
-    return f"# medseg.{room}: {about}\n\n::: medseg.{room}\n"
+    shadowed = "".join(
+        f"\n::: medseg.{room}.{name}.{name}\n    options: {{heading_level: 3}}\n" for name in _shadowed(room)
+    )
+    return f"# medseg.{room}: {about}\n\n::: medseg.{room}\n{shadowed}"
+
+
+def _shadowed(room: str) -> list[str]:
+    """Public functions with the name of the file they are in: mkdocstrings takes that name for the file."""
+    folder = Path(medseg.__file__).parent / room
+    if not folder.is_dir():
+        return []
+    tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+    public = next(
+        node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    return [name for name in ast.literal_eval(public.value) if (folder / f"{name}.py").is_file()]
 
 
 def _navigation(pages: list[str]) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -89,6 +91,11 @@ def test_the_reference_has_every_verb_and_the_public_names_of_a_room(site: Path)
     for verb in ("medseg data inspect", "medseg predict", "medseg bundle check", "medseg completion"):
         assert f'<h2 id="{verb.replace(" ", "-")}">{verb}<' in commands
     assert "--save-probabilities" in commands
-    workflows = (site / "reference" / "python" / "workflows.html").read_text(encoding="utf-8")
-    for name in ("predict", "evaluate", "train", "score", "CaseOptions"):
-        assert f'id="medseg.workflows.{name}"' in workflows
+    rooms = ("intake", "datasets", "networks", "inference", "evaluation", "outputs", "bundle", "workflows")
+    for room in rooms:
+        page = (site / "reference" / "python" / f"{room}.html").read_text(encoding="utf-8")
+        ids = set(re.findall(rf'id="medseg\.{room}\.([\w.]+)"', page))
+        module = importlib.import_module(f"medseg.{room}")
+        found = {name: getattr(module, name) for name in module.__all__}
+        public = {name for name, value in found.items() if inspect.isclass(value) or inspect.isfunction(value)}
+        assert {name for name in public if name not in ids and f"{name}.{name}" not in ids} == set(), room

@@ -85,7 +85,7 @@ def predict(
         Folder or name of a bundle.
     inputs
         An image, a folder of images, a DICOM series folder, or a folder of such folders; or a series in a PACS:
-        dicomweb://HOST[:PORT][/prefix]/studies/UID[/series/UID].
+        `dicomweb://HOST[:PORT][/prefix]/studies/UID[/series/UID]`.
     output_dir
         Masks `<id>.nii.gz` or `<id>.png`, previews, manifests and report.json go here.
     overlays, overrides

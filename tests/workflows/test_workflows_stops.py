@@ -34,8 +34,8 @@ def test_a_loss_that_is_not_finite_names_step_and_cases_and_keeps_the_checkpoint
         "lr_lambda": "$lambda epoch: float('nan')",
     }
     run = tmp_path / "run"
+    changes = {**tiny, "train::scheduler": too_fast}
     with pytest.raises(TrainingError) as stopped:
-        changes = {**tiny, "train::scheduler": too_fast}
         train("mr_hippocampus", datalist=volumes, run_dir=run, overrides=changes, trust=True)
     message = str(stopped.value)
     assert message.startswith("the loss is not finite at step 4 (epoch 2), cases ")
@@ -100,7 +100,7 @@ def test_a_plateau_schedule_follows_the_validation_score(volumes: Path, tmp_path
         ({"learning_rate": "@rate"}, "learning_rate refers to @rate, which is nothing"),
         ({"learning_rate": "$rate(1)"}, r"learning_rate: nothing defines rate; got \$rate\(1\)"),
         ({"learning_rate": "$(1"}, "learning_rate is no Python expression: .* was never closed"),
-        ({"train::loss::_target_": "DiceCELos"}, r"MONAI has no class or function DiceCELos; did you mean DiceCELoss\?"),
+        ({"train::loss::_target_": "DiceCELos"}, r"no class or function DiceCELos; did you mean DiceCELoss\?"),
         ({"precision": "fp16"}, "precision, which is @precision, has the wrong type; got fp16"),
         ({"cases_at_most": 0}, "validation: wrong number of cases; got 0|training: wrong number of cases; got 0"),
     ],

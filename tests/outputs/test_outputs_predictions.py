@@ -95,6 +95,7 @@ def test_report_names_each_case_and_what_became_of_it(tmp_path: Path) -> None:
         "seconds": 1.5,
         "resumed": False,
         "notes": [],
+        "flags": [],
     }
     assert (read["cases"][1]["id"], read["cases"][1]["reason"]) == ("b", "file is truncated")
 

@@ -81,17 +81,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(runs: Path) -> Iterator[str]:
     """The command as a user gives it, until Ctrl-C: TensorBoard leaves files open that a test would complain of."""
     command = [sys.executable, "-m", "medseg.cli", "tensorboard", str(runs)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        at = re.search(r"http://\S+", said)
-        assert at is not None, said
-        deadline = time.monotonic() + 60
-        while len(get(at[0], "runs")) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        yield at[0]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            at = re.search(r"http://\S+", said)
+            assert at is not None, said
+            deadline = time.monotonic() + 60
+            while len(get(at[0], "runs")) < 2 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            yield at[0]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def _heed_ctrl_c() -> None:
+    """A shell has what it runs in the background ignore Ctrl-C, and that is inherited: the tests, too, may run so."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_the_one_run_of_a_folder_is_opened_itself(runs: Path) -> None:

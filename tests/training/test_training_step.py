@@ -73,6 +73,32 @@ def test_bfloat16_is_near_float32_and_the_loss_stays_float32(network: torch.nn.M
     assert 0 < difference < 0.05  # bfloat16 has 8 bits of mantissa
 
 
+class _SpoiltInBfloat16(torch.autograd.Function):
+    """Nothing forwards; backwards a gradient that is not finite where the values are bfloat16."""
+
+    @staticmethod
+    def forward(context: Any, values: torch.Tensor) -> torch.Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * float("nan") if gradient.dtype == torch.bfloat16 else gradient
+
+
+def test_a_gradient_spoilt_in_bfloat16_is_taken_again_in_float32(
+    network: torch.nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, _ = gradient_step(network, None)
+    spoilt = engine(network)
+    spoilt.state.iteration = 7
+    spoilt.inferer = lambda image, network: _SpoiltInBfloat16.apply(network(image))
+    with caplog.at_level("INFO"):
+        TrainingStep(precision="bf16")(spoilt, batch())
+    for ours, theirs in zip(network.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert "step 7: a gradient that is not finite" in caplog.text
+
+
 def test_an_unknown_precision_is_refused(network: torch.nn.Module) -> None:
     with pytest.raises(BundleError, match="unknown precision; got 'fp16'; expected auto, bf16 or fp32"):
         TrainingStep(precision="fp16")(engine(network), batch())  # type: ignore[arg-type]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from medseg.inference import Precision, autocast, channels_last
+
+logger = logging.getLogger(__name__)
 
 
 def _to_device(value: Any, device: torch.device) -> torch.Tensor:
@@ -19,7 +22,8 @@ class TrainingStep:
     """`iteration_update` of MONAI's SupervisedTrainer: forward, loss, backward, clip, step.
 
     MONAI's own step knows mixed precision on CUDA only; this one runs bfloat16 on CPUs as well, in channels-last
-    layout, with the loss in float32, and clips gradients.
+    layout, with the loss in float32, and clips gradients. On a CPU a step whose gradient is not finite while its loss
+    is, is taken again in float32: oneDNN's bfloat16 kernels can let what lay in memory before into a gradient.
 
     Parameters
     ----------
@@ -38,16 +42,30 @@ class TrainingStep:
         image, label = _to_device(batch["image"], device), _to_device(batch["label"], device)
         image = image.contiguous(memory_format=channels_last(image.ndim - 2))
         engine.network.train()
+        prediction, loss = self._gradients(engine, image, label, self.precision)
+        norm = self._clipped(engine)
+        if device.type == "cpu" and not torch.isfinite(norm) and torch.isfinite(loss):
+            logger.info("step %d: a gradient that is not finite, the step is taken in float32", engine.state.iteration)
+            prediction, loss = self._gradients(engine, image, label, "fp32")
+            self._clipped(engine)
+        engine.optimizer.step()
+        return {"image": image, "label": label, "pred": prediction.detach(), "loss": loss.detach()}
+
+    def _gradients(
+        self, engine: Any, image: torch.Tensor, label: torch.Tensor, precision: Precision
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         engine.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.precision, device):
+        with autocast(precision, image.device):
             prediction = engine.inferer(image, engine.network)
         prediction = prediction.float()
         loss = engine.loss_function(prediction, label)
         loss.backward()
-        if self.max_gradient_norm is not None:
-            torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_gradient_norm)
-        engine.optimizer.step()
-        return {"image": image, "label": label, "pred": prediction.detach(), "loss": loss.detach()}
+        return prediction, loss
+
+    def _clipped(self, engine: Any) -> torch.Tensor:
+        """The gradient's norm over all parameters, before it is scaled down to the limit if there is one."""
+        limit = float("inf") if self.max_gradient_norm is None else self.max_gradient_norm
+        return torch.nn.utils.clip_grad_norm_(engine.network.parameters(), limit)
 
 
 class EvaluationStep:

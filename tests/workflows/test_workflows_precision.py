@@ -18,7 +18,7 @@ from medseg.errors import BundleError, OutputError
 from medseg.files import sha256_of
 from medseg.inference import ReadCase, Segmentation, Segmenter
 from medseg.workflows import precision
-from medseg.workflows.precision import check_precision, dice_of_labels, record_path, write_check
+from medseg.workflows.precision import check_precision, dice_of_labels, precision_record_path, write_check
 
 A = np.array([[0, 1, 1, 2], [1, 1, 0, 2]])
 B = np.array([[1, 1, 0, 2], [1, 1, 0, 0]])
@@ -98,7 +98,7 @@ def test_a_bundle_that_cannot_be_written_to_is_refused_before_the_work(
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(OutputError, match=r"precision\.json: the record cannot be written.*--print-only"):
-        record_path(bundle)
+        precision_record_path(bundle)
 
 
 def test_a_disk_that_is_full_is_told(bundle: Path, volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,9 +86,9 @@ def _show(arguments: argparse.Namespace) -> int:
 
 def _precision(arguments: argparse.Namespace) -> int:
     changes = overrides(arguments.overrides)
-    from medseg.workflows.precision import check_precision, record_path, write_check
+    from medseg.workflows.precision import check_precision, precision_record_path, write_check
 
-    path = None if arguments.print_only else record_path(arguments.bundle)
+    path = None if arguments.print_only else precision_record_path(arguments.bundle)
     check = check_precision(
         arguments.bundle,
         datalist=arguments.datalist,

@@ -13,12 +13,13 @@ from medseg import __version__
 from medseg.bundle import find_bundle, read_metadata
 from medseg.bundle.load import build, open_workflow
 from medseg.datasets import load_datalist, read_datalist
-from medseg.errors import BundleError, DataError, OutputError
+from medseg.errors import BundleError, DataError
 from medseg.evaluation.expected_dice import DicePredictor, fit_regression, regression_inputs
 from medseg.evaluation.features import CaseFeatures, region_features
 from medseg.evaluation.flag_record import FlagRecord, read_flag_record, write_flag_record
 from medseg.evaluation.flags import make_limits
 from medseg.evaluation.made_failures import KINDS, spoilt
+from medseg.workflows.records import record_path, writing
 
 if TYPE_CHECKING:
     from medseg.inference import ReadCase, Segmenter
@@ -233,39 +234,14 @@ def measure(
 
 
 def flag_record_path(bundle: str | os.PathLike[str]) -> Path:
-    """Where a bundle keeps its record: models/flags.json.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written to.
-    """
-    path = find_bundle(bundle) / "models" / "flags.json"
-    if not os.access(path.parent, os.W_OK):
-        raise _unwritable(path, f"no permission to write in {path.parent}")
-    return path
+    """Where a bundle keeps its record, models/flags.json; OutputError where it cannot be written."""
+    return record_path(bundle, "flags.json")
 
 
 def save_flag_record(record: FlagRecord, path: Path) -> None:
-    """Write a record to `flag_record_path`.
-
-    Raises
-    ------
-    OutputError
-        The file cannot be written.
-    """
-    try:
+    """Write a record to `flag_record_path`; OutputError where it cannot be written."""
+    with writing(path):
         write_flag_record(record, path)
-    except OSError as error:
-        raise _unwritable(path, str(error)) from error
-
-
-def _unwritable(path: Path, why: str) -> OutputError:
-    return OutputError(
-        f"{path}: the record cannot be written",
-        got=why,
-        next_step="copy the bundle to a folder of yours and name that, or only look at the result: --print-only",
-    )
 
 
 def _known_record(bundle: str | os.PathLike[str], weights: str) -> FlagRecord:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from medseg.bundle import find_bundle, read_metadata
 from medseg.bundle.load import build, open_workflow
 from medseg.case import LabelArray
-from medseg.errors import BundleError, DataError, OutputError
+from medseg.errors import BundleError, DataError
+from medseg.workflows.records import record_path, writing
 
 if TYPE_CHECKING:
     from medseg.inference import PrecisionRecord, Segmenter
@@ -99,22 +100,13 @@ def check_precision(
     return PrecisionCheck(agreements, record)
 
 
-def record_path(bundle: str | os.PathLike[str]) -> Path:
-    """Where a bundle keeps its records: models/precision.json.
-
-    Raises
-    ------
-    OutputError
-        The folder cannot be written to.
-    """
-    path = find_bundle(bundle) / "models" / "precision.json"
-    if not os.access(path.parent, os.W_OK):
-        raise _unwritable(path, f"no permission to write in {path.parent}")
-    return path
+def precision_record_path(bundle: str | os.PathLike[str]) -> Path:
+    """Where a bundle keeps its records, models/precision.json; OutputError where they cannot be written."""
+    return record_path(bundle, "precision.json")
 
 
 def write_check(check: PrecisionCheck, path: Path) -> None:
-    """Write a check's record to `record_path`, beside those of other devices with the same weights.
+    """Write a check's record to `precision_record_path`, beside those of other devices with the same weights.
 
     Raises
     ------
@@ -123,10 +115,8 @@ def write_check(check: PrecisionCheck, path: Path) -> None:
     """
     from medseg.inference import add_record
 
-    try:
+    with writing(path):
         add_record(check.record, path)
-    except OSError as error:
-        raise _unwritable(path, str(error)) from error
 
 
 def dice_of_labels(one: LabelArray, other: LabelArray, value: int) -> float:
@@ -146,14 +136,6 @@ def _refuse_slow(device: Any) -> None:
             f"device {device} does not multiply bfloat16 in hardware: float32 is used on it, without a record",
             expected="a CPU with AMX or AVX512-BF16, or a GPU from Ampere on",
         )
-
-
-def _unwritable(path: Path, why: str) -> OutputError:
-    return OutputError(
-        f"{path}: the record cannot be written",
-        got=why,
-        next_step="copy the bundle to a folder of yours and name that, or only look at the result: --print-only",
-    )
 
 
 def _compared(

@@ -58,17 +58,8 @@ def score(
     """
     plan = plan or ScorePlan()
     named = _values(plan)
-    predicted = {case.id: case.path for case in find_inputs(Path(predictions))}
-    expected = {case.id: case.path for case in find_inputs(Path(truth))}
-    if Path(predictions).is_file() and Path(truth).is_file():
-        expected = dict(zip(predicted, expected.values(), strict=True))
+    predicted, expected = _files(Path(predictions), Path(truth))
     shared = sorted(predicted.keys() & expected.keys())
-    if not shared:
-        raise DataError(
-            "no prediction has the name of a truth",
-            got=f"{_some(predicted)} in {predictions}, {_some(expected)} in {truth}",
-            expected="the same file stems in both",
-        )
     of = known_patients(shared, pattern=patient_regex, table=patient_csv)
     chosen = [read_strata(wanted, of) for wanted in strata]
     folder = Path(output_dir)
@@ -82,6 +73,21 @@ def score(
     if records:
         add_strata(folder, chosen)
     return report
+
+
+def _files(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The files of both sides by case, which have at least one case in common."""
+    predicted = {case.id: case.path for case in find_inputs(predictions)}
+    expected = {case.id: case.path for case in find_inputs(truth)}
+    if predictions.is_file() and truth.is_file():
+        expected = dict(zip(predicted, expected.values(), strict=True))
+    if not predicted.keys() & expected.keys():
+        raise DataError(
+            "no prediction has the name of a truth",
+            got=f"{_some(predicted)} in {predictions}, {_some(expected)} in {truth}",
+            expected="the same file stems in both",
+        )
+    return predicted, expected
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from monai.networks.blocks import ResidualUnit
 from monai.networks.nets import DynUNet, UNet
 from torch import nn
 
@@ -106,6 +107,7 @@ def test_the_twin_rewrites_what_is_slow_and_nothing_else():
     assert found.count(Subpixel) == 2  # to 4 and to 3 channels
     assert SampleNorm in found
     assert SeveralVoxels in found
+    assert ResidualUnit not in [type(module) for module in twin.model[2].modules()]  # x + its one convolution
     wide = nn.Sequential(nn.Conv3d(16, 16, 3, padding=1), nn.BatchNorm3d(16), nn.ConvTranspose3d(16, 16, 2, stride=2))
     assert [type(m) for m in tuned(wide, dtype=torch.float32)] == [nn.Conv3d, nn.BatchNorm3d, nn.ConvTranspose3d]
 
@@ -116,11 +118,13 @@ def test_the_twin_rewrites_what_is_slow_and_nothing_else():
     [
         lambda bias: nn.ConvTranspose3d(5, 3, 3, stride=2, padding=1, output_padding=1, bias=bias),
         lambda bias: nn.Conv3d(3, 2, 3, padding=1, bias=bias),
+        lambda bias: ResidualUnit(3, 2, 2, subunits=1, last_conv_only=True, bias=bias),
+        lambda bias: ResidualUnit(3, 9, 9, subunits=1, last_conv_only=True, bias=bias),
         lambda bias: nn.InstanceNorm3d(3, affine=bias),
         lambda bias: nn.InstanceNorm3d(16, affine=bias),
         lambda bias: nn.InstanceNorm2d(3, affine=bias),
     ],
-    ids=["transposed", "convolution", "few-norms", "norms", "norms-2d"],
+    ids=["transposed", "convolution", "residual", "wide-residual", "few-norms", "norms", "norms-2d"],
 )
 @pytest.mark.parametrize("last", [4, 5, 12], ids=["4", "5", "12"])
 def test_a_rewritten_layer_is_the_layer(layer, bias, last):
@@ -129,7 +133,7 @@ def test_a_rewritten_layer_is_the_layer(layer, bias, last):
     twin = tuned(nn.Sequential(original), dtype=torch.float32)
     assert type(twin[0]) is not type(original)
     channels = getattr(original, "in_channels", None) or original.num_features
-    sizes = (3, 4, last) if "3d" in type(original).__name__ else (3, last)
+    sizes = (3, last) if "2d" in type(original).__name__ else (3, 4, last)
     x = 7 + torch.randn(2, channels, *sizes)
     layout = torch.channels_last_3d if len(sizes) == 3 else torch.channels_last
     with torch.inference_mode():

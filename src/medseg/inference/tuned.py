@@ -20,6 +20,9 @@ from medseg.inference.precision import channels_last
 LANES = 64
 """Channels that a view with several voxels in one may have at most: as many as two registers of bfloat16 hold."""
 
+REGISTER = 16
+"""Channels of float32 sums that fill one vector register."""
+
 FEW_CHANNELS = 8
 """Up to here a layer on the finest grid is worth rewriting; wider ones fill the registers by themselves."""
 
@@ -94,31 +97,36 @@ class SampleNorm(nn.Module):
 
 
 class SeveralVoxels(nn.Module):
-    """A 3x3x3 convolution between few channels on a view that holds several voxels of the last axis in one.
+    """A 3x3x3 convolution between few channels that takes two voxels of the last axis as one and gives four as one.
+
+    Both are views of the same memory, so that the channels fill the registers. Two go in because every voxel more than
+    the six that four outputs need is multiplied by zeros.
 
     Parameters
     ----------
     convolution
-        Stride 1, padding 1.
-    voxels
-        Of the last axis in one; where its length is no multiple the convolution itself runs.
+        Stride 1, padding 1. Where the last axis is no multiple of four the convolution itself runs.
     """
 
-    def __init__(self, convolution: nn.Conv3d, *, voxels: int = 4) -> None:
+    TAKEN, GIVEN = 2, 4
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
         super().__init__()
-        self.convolution, self.voxels = convolution, voxels
+        self.convolution = convolution
         out_channels, in_channels = convolution.weight.shape[:2]
-        kernel = torch.zeros(voxels, out_channels, voxels, in_channels, 3, 3, 3)
-        for voxel, tap in itertools.product(range(voxels), range(3)):
-            block, source = divmod(voxel + tap - 1, voxels)
+        blocks = 4  # one before, the two that lie under the four outputs, one behind
+        kernel = torch.zeros(self.GIVEN, out_channels, self.TAKEN, in_channels, 3, 3, blocks)
+        for voxel, tap in itertools.product(range(self.GIVEN), range(3)):
+            block, source = divmod(voxel + tap - 1, self.TAKEN)
             kernel[voxel, :, source, ..., block + 1] = convolution.weight.detach()[..., tap]
-        self.wide = _convolution(kernel.flatten(0, 1).flatten(1, 2), _repeated(convolution.bias, voxels))
+        bias = _repeated(convolution.bias, self.GIVEN)
+        self.wide = _convolution(kernel.flatten(0, 1).flatten(1, 2), bias, stride=(1, 1, self.GIVEN // self.TAKEN))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, X, Y, Z)`` to ``(B, K, X, Y, Z)``."""
-        if x.shape[-1] % self.voxels or not x.is_contiguous(memory_format=torch.channels_last_3d):
+        if x.shape[-1] % self.GIVEN or not x.is_contiguous(memory_format=torch.channels_last_3d):
             return self.convolution(x)
-        return _one_voxel_each(self.wide(_several_voxels_in_one(x, self.voxels)), self.voxels)
+        return _one_voxel_each(self.wide(_several_voxels_in_one(x, self.TAKEN)), self.GIVEN)
 
 
 class Subpixel(nn.Module):
@@ -139,12 +147,16 @@ class Subpixel(nn.Module):
         for (a, i), (b, j), (c, k) in itertools.product(taps, repeat=3):
             tap = convolution.weight.detach()[:, :, taps[a, i], taps[b, j], taps[c, k]]
             kernel[a, b, c, :, :, i, j, k] = tap.T
-        self.wide = _convolution(kernel.flatten(0, 3), _repeated(convolution.bias, 8))
+        # Channels of zeros behind them: torch's kernel for 24 channels is slower than that for 32.
+        unused = -8 * self.channels % REGISTER
+        bias = _repeated(convolution.bias, 8)
+        bias = None if bias is None else torch.nn.functional.pad(bias, (0, unused))
+        self.wide = _convolution(torch.cat([kernel.flatten(0, 3), torch.zeros(unused, in_channels, 2, 2, 2)]), bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, X, Y, Z)`` to ``(B, K, 2 X, 2 Y, 2 Z)``, channels last."""
         batch, _, *sizes = x.shape
-        wide = self.wide(x)[:, :, 1:, 1:, 1:]  # padded on both sides, needed at the far one
+        wide = self.wide(x)[:, : 8 * self.channels, 1:, 1:, 1:]  # padded on both sides, needed at the far one
         parts = wide.permute(0, 2, 3, 4, 1).unflatten(4, (2, 2, 2 * self.channels)).permute(0, 1, 4, 2, 5, 3, 6)
         return parts.reshape(batch, *(2 * size for size in sizes), self.channels).permute(0, 4, 1, 2, 3)
 
@@ -174,7 +186,29 @@ def _replacement(layer: nn.Module) -> Callable[[], nn.Module] | None:
         return lambda: Subpixel(layer)
     if isinstance(layer, nn.Conv3d) and _keeps_size(layer) and _channels(layer) <= FEWER_CHANNELS:
         return lambda: SeveralVoxels(layer)
+    convolution = _bare_convolution(layer)
+    if convolution is not None:
+        return lambda: _added_to_itself(convolution)
     return None
+
+
+def _bare_convolution(layer: nn.Module) -> nn.Conv3d | None:
+    """The convolution of a residual unit that is nothing but x + convolution(x)."""
+    from monai.networks.blocks import ResidualUnit
+
+    if not isinstance(layer, ResidualUnit) or not isinstance(layer.residual, nn.Identity):
+        return None
+    inside = [module for module in layer.conv.modules() if not any(module.children())]
+    one = inside[0] if len(inside) == 1 else None
+    return one if isinstance(one, nn.Conv3d) and _keeps_size(one) else None
+
+
+def _added_to_itself(convolution: nn.Conv3d) -> nn.Module:
+    """x + convolution(x) as one convolution, whose kernel has one more in the middle."""
+    whole = copy.deepcopy(convolution).requires_grad_(False)
+    for channel in range(whole.out_channels):
+        whole.weight[channel, channel, 1, 1, 1] += 1
+    return SeveralVoxels(whole) if _channels(whole) <= FEWER_CHANNELS else whole
 
 
 def _activate_in_place(layers: nn.Sequential) -> None:
@@ -201,10 +235,11 @@ def _geometry(layer: nn.Conv3d | nn.ConvTranspose3d) -> tuple[object, ...]:
     return layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups
 
 
-def _convolution(kernel: Tensor, bias: Tensor | None) -> nn.Conv3d:
-    """Stride 1, padding 1, with these weights."""
-    out_channels, in_channels, *sizes = kernel.shape
-    layer = nn.Conv3d(in_channels, out_channels, (sizes[0], sizes[1], sizes[2]), padding=1, bias=bias is not None)
+def _convolution(kernel: Tensor, bias: Tensor | None, *, stride: tuple[int, int, int] = (1, 1, 1)) -> nn.Conv3d:
+    """Padding 1, with these weights."""
+    out_channels, in_channels, *rest = kernel.shape
+    sizes = (rest[0], rest[1], rest[2])
+    layer = nn.Conv3d(in_channels, out_channels, sizes, stride=stride, padding=1, bias=bias is not None)
     layer.weight.data = kernel
     if bias is not None and layer.bias is not None:
         layer.bias.data = bias

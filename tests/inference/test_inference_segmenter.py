@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 
 from medseg.inference import Segmenter, SlidingWindow
 from medseg.postprocess import KeepLargestComponents
+from medseg.transforms import ResampleToSpacingd, WindowIntensityd
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
 
@@ -115,6 +116,21 @@ def test_postprocessing_runs_in_order_on_the_native_grid(volume: tuple[Path, np.
     result = segmenter(postprocessing=[first, KeepLargestComponents(labels=[1], connectivity=26)])({"image": volume[0]})
     np.testing.assert_array_equal(result.labels.array, volume[1] > 250.25)
     assert seen == [(LPS_LIKE_SHAPE, 1.5)]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32], ids=["int16", "float32"])
+@pytest.mark.parametrize("spacing_mm", [1, 2], ids=["as-stored", "resampled"])
+def test_our_own_preprocessing_leaves_the_image_as_it_was_stored(tmp_path: Path, dtype: type, spacing_mm: int) -> None:
+    """Its memory is that of the input: nothing may write to it, also where the grid stays and no value is copied."""
+    voxels = np.arange(-30, 34, dtype=dtype).reshape(4, 4, 4)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii.gz")
+    preprocessing = [
+        ResampleToSpacingd("image", spacing_mm=[spacing_mm] * 3),
+        WindowIntensityd("image", window=[-10, 10]),
+    ]
+    case = segmenter(preprocessing=preprocessing).read({"image": tmp_path / "a.nii.gz"})
+    assert (float(case.inputs.min()), float(case.inputs.max())) == (0, 1)
+    np.testing.assert_array_equal(case.native.array, voxels[None])
 
 
 def test_preprocessing_that_writes_in_place_leaves_the_image_as_it_was_stored(

@@ -84,6 +84,8 @@ class ResampleToSpacingd(MapTransform):
         A spacing that is no length, or a mode that is unknown.
     """
 
+    writes_to_input = False
+
     def __init__(
         self,
         keys: KeysCollection,

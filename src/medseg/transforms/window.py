@@ -31,6 +31,8 @@ class WindowIntensityd(MapTransform):
         A window that is empty or upside down.
     """
 
+    writes_to_input = False
+
     def __init__(self, keys: KeysCollection, *, window: Sequence[float], allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.low, self.high = (float(value) for value in window)

@@ -39,7 +39,8 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
     """Make `run_dir` a complete bundle with the configuration that is being run, before training starts.
 
     Written: configs/ (common.yaml and train.yaml as merged and overridden; evaluate.yaml, inference.yaml, metadata.json
-    and logging.conf as they are), datalist.json, LICENSE, docs/README.md. Weights come later, to models/.
+    and logging.conf as they are), datalist.json, LICENSE, docs/README.md. Weights come later, to models/. Where several
+    processes train together, the first does this while the others wait.
 
     Raises
     ------
@@ -51,9 +52,15 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
     OutputError
         `run_dir` cannot be written.
     """
-    from medseg.datasets import copy_datalist  # late: it brings numpy, which reading a configuration does not need
+    from medseg.training.distributed import first_alone  # late: it brings torch
 
     workflow = running_workflow()
+    first_alone(lambda: _open(workflow, run_dir, datalist=datalist, resume=resume))
+
+
+def _open(workflow: Any, run_dir: str, *, datalist: str, resume: bool) -> None:
+    from medseg.datasets import copy_datalist  # late: it brings numpy, which reading a configuration does not need
+
     source, target = workflow.config_root_path.resolve(), Path(run_dir).resolve()
     if resume:
         _refuse_other_run(workflow, target)

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medseg.processes import is_first, launched
 from medseg.terminal import coloured
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def say(text: str) -> None:
 
 
 def say_result(arguments: argparse.Namespace, text: str, values: object) -> None:
-    """The result of a command on standard output.
+    """The result of a command on standard output; of several processes the first tells it.
 
     Parameters
     ----------
@@ -47,6 +48,8 @@ def say_result(arguments: argparse.Namespace, text: str, values: object) -> None
     values
         The same for machines: one JSON document in place of the text, with --json, also with --quiet.
     """
+    if not is_first():
+        return
     if arguments.json:
         say(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=str))
     elif not arguments.quiet:
@@ -62,7 +65,9 @@ def say_error(error: Exception, *, cause: BaseException | None) -> None:
     """One message on standard error, after the traceback of `cause` where one is given."""
     if cause is not None:
         traceback.print_exception(cause)
-    sys.stderr.write(f"medseg: {coloured('error:', 'red', stream=sys.stderr)} {error}\n")
+    number, count = launched()
+    whose = f"process {number} of {count}: " if count > 1 else ""
+    sys.stderr.write(f"medseg: {whose}{coloured('error:', 'red', stream=sys.stderr)} {error}\n")
 
 
 def say_error_values(error: Exception, code: int) -> None:

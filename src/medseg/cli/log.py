@@ -15,6 +15,7 @@ from pathlib import Path
 
 from medseg import __version__
 from medseg.errors import user_error
+from medseg.processes import is_first
 from medseg.terminal import Colour, coloured
 
 logger = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     No patient data: of the flags only switches and numbers are told, and of what failed its kind and place in the code,
     with the message where it is one of ours.
     """
-    if not arguments.run_log:
+    if not (arguments.run_log and is_first()):  # of several processes the first keeps the log
         return int(arguments.handler(arguments))
     with _logging_to(RunLog(arguments.output)):
         python, machine = platform.python_version(), platform.platform()

@@ -1,6 +1,6 @@
 """Data lists, known layouts, splits by patient, the leakage report, and the cached data set that training reads.
 
-`CaseDataset` and `EpochSampler` are imported at first use: they need torch and MONAI, the rest does not.
+`CaseDataset` and the samplers are imported at first use: they need torch and MONAI, the rest does not.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from medseg.datasets.splits import split_by_patient
 
 if TYPE_CHECKING:
     from medseg.datasets.cases import CaseDataset
-    from medseg.datasets.sampler import EpochSampler
+    from medseg.datasets.sampler import EpochSampler, ShareSampler
 
 __all__ = [
     "CaseDataset",
     "EpochSampler",
+    "ShareSampler",
     "copy_datalist",
     "find_leakage",
     "list_inputs",
@@ -32,7 +33,11 @@ __all__ = [
     "write_folds",
 ]
 
-_LATE = {"CaseDataset": "medseg.datasets.cases", "EpochSampler": "medseg.datasets.sampler"}
+_LATE = {
+    "CaseDataset": "medseg.datasets.cases",
+    "EpochSampler": "medseg.datasets.sampler",
+    "ShareSampler": "medseg.datasets.sampler",
+}
 
 
 def __getattr__(name: str) -> Any:

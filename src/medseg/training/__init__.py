@@ -2,10 +2,12 @@
 
 from medseg.training.board import Board
 from medseg.training.checkpoints import Checkpoints
+from medseg.training.distributed import join, leave, share_of_batch
 from medseg.training.handlers import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
 from medseg.training.history import History
 from medseg.training.losses import StackedDeepSupervisionLoss
 from medseg.training.metrics import OverlapMetric, SurfaceMetric
+from medseg.training.parallel import WholeBatchLoss, distribute
 from medseg.training.step import EvaluationStep, TrainingStep
 
 __all__ = [
@@ -22,4 +24,9 @@ __all__ = [
     "StackedDeepSupervisionLoss",
     "SurfaceMetric",
     "TrainingStep",
+    "WholeBatchLoss",
+    "distribute",
+    "join",
+    "leave",
+    "share_of_batch",
 ]

@@ -13,7 +13,8 @@ import torch
 from ignite.engine import Events
 
 from medseg.pictures import training_panel
-from medseg.training.precision_recall import PrecisionRecall
+from medseg.processes import is_first
+from medseg.training.precision_recall import CurveCounts, PrecisionRecall
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,8 @@ class Board:
     Scalars: loss (mean of the epoch), learning rate, seconds an epoch, and all validation metrics (each label's Dice
     and IoU). Images: of the first `pictures` validation cases, input | truth | prediction | contours of both, volumes
     in three planes. PR curves: each label's, over all voxels of the validation cases. Graph: the network as it runs
-    on the first batch. HParams: `settings` and the final scores, by which runs are compared.
+    on the first batch. HParams: `settings` and the final scores, by which runs are compared. Of several processes the
+    first writes, and draws the first of its own cases.
 
     Parameters
     ----------
@@ -53,23 +55,36 @@ class Board:
         self.settings = dict(settings or {})
         self._curves = PrecisionRecall({int(value): name for value, name in (labels or {}).items()})
         self._writer: Any = None
+        self._training = False
         self._losses: list[torch.Tensor] = []
+        self._counts: dict[str, CurveCounts] = {}
         self._epoch_start, self._learning_rate = 0.0, 0.0
 
     def attach(self, engine: Any) -> None:
+        self.evaluator.add_event_handler(Events.EPOCH_STARTED, lambda _: self._curves.reset())
+        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._validated)
         engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._count)
+        if not is_first():
+            return
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self._graph)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._scalars)
         engine.add_event_handler(Events.COMPLETED, self._close)
-        self.evaluator.add_event_handler(Events.EPOCH_STARTED, lambda _: self._curves.reset())
-        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._validated)
 
     def _open(self, engine: Any) -> None:
+        self._training = True
+        if not is_first():
+            return
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(self.folder), purge_step=engine.state.epoch + 1)
+
+    def _count(self, engine: Any) -> None:
+        """Over the cases of all processes, in all of them."""
+        if self.evaluator.state.epoch == engine.state.epoch:
+            self._counts = self._curves.compute()
 
     def _begin(self, engine: Any) -> None:
         self._losses, self._epoch_start = [], time.perf_counter()
@@ -83,7 +98,8 @@ class Board:
         try:
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")  # the tracer warns of each branch that it makes a constant
-                self._writer.add_graph(engine.network, engine.state.output["image"][:1], use_strict_trace=False)
+                network = getattr(engine.network, "module", engine.network)  # what several processes wrap
+                self._writer.add_graph(network, engine.state.output["image"][:1], use_strict_trace=False)
         except Exception as error:  # noqa: BLE001 (a network that cannot be traced can still be trained)
             logger.info("no graph of the network for TensorBoard: %s", str(error).partition("\n")[0])
 
@@ -95,17 +111,17 @@ class Board:
         if self.evaluator.state.epoch == epoch:
             for name, value in self.evaluator.state.metrics.items():
                 self._writer.add_scalar(name if "/" in name else f"validation/{name}", float(value), epoch)
-            for name, counts in self._curves.compute().items():
+            for name, counts in self._counts.items():
                 self._writer.add_pr_curve_raw(
                     f"pr/{name}", *counts.columns(), global_step=epoch, num_thresholds=len(counts.precision)
                 )
         self._writer.flush()
 
     def _validated(self, evaluator: Any) -> None:
-        if self._writer is None:  # validated without a training
+        if not self._training:  # validated without a training
             return
         self._curves.update(evaluator.state.output["pred"], evaluator.state.output["label"])
-        if evaluator.state.iteration <= self.pictures:  # counted anew at each validation
+        if is_first() and evaluator.state.iteration <= self.pictures:  # counted anew at each validation
             self._picture(evaluator)
 
     def _picture(self, evaluator: Any) -> None:

@@ -1,4 +1,4 @@
-"""Validation scores over cases, on the network's grid."""
+"""Validation scores over cases, on the network's grid; over those of all processes where several validate."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.metrics import Metric
+from numpy.typing import NDArray
 
 from medseg.errors import BundleError
 from medseg.evaluation import image_diagonal, surface_distances
 from medseg.evaluation.metrics import nsd_name
 from medseg.postprocess.regions import Mask
+from medseg.training.distributed import gathered
 
 
 class OverlapMetric(Metric):
@@ -54,7 +56,7 @@ class OverlapMetric(Metric):
 
     def _overlap(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Dice and IoU, (cases, labels) each."""
-        counts = torch.stack(self._counts).double().cpu()
+        counts = torch.stack(gathered(list(torch.stack(self._counts).cpu()))).double()
         values = list(self.names)
         both = torch.stack([counts[:, v, v] for v in values], 1)
         total = torch.stack([counts[:, v, :].sum(1) + counts[:, :, v].sum(1) for v in values], 1)
@@ -106,14 +108,18 @@ class SurfaceMetric(Metric):
             self._scores.append([self._of_label(prediction == value, label == value) for value in self.names])
 
     def compute(self) -> float:
-        return float(np.mean(self._scores, axis=0)[:, 1].mean())
+        return float(self._means()[:, 1].mean())
 
     def completed(self, engine: Any, name: Any) -> None:
         super().completed(engine, name)
         columns = ["hd95_mm", *(nsd_name(tolerance, "mm") for tolerance in self.tolerances_mm)]
-        for label, means in zip(self.names.values(), np.mean(self._scores, axis=0), strict=True):
+        for label, means in zip(self.names.values(), self._means(), strict=True):
             for column, mean in zip(columns, means, strict=True):
                 engine.state.metrics[f"val_{column}/{label}"] = float(mean)
+
+    def _means(self) -> NDArray[np.float64]:
+        """Over cases: (labels, HD95 and the NSD at each tolerance)."""
+        return np.asarray(np.mean(gathered(self._scores), axis=0))
 
     def _of_label(self, prediction: Mask, truth: Mask) -> list[float]:
         """HD95 and the NSD at each tolerance of a case."""

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medseg.training.distributed import summed
+
 THRESHOLDS = 127
 """As TensorBoard's own `pr_curve` has it: 0, 1/126, ..., 1."""
 
@@ -65,10 +67,10 @@ class PrecisionRecall:
             self._histograms[value] = counts if before is None else before + counts
 
     def compute(self) -> dict[str, CurveCounts]:
-        """The counts at each threshold, by the label's name."""
+        """The counts at each threshold, by the label's name, over the cases of all processes: each of them calls."""
         curves = {}
         for value, histograms in self._histograms.items():
-            negatives, positives = histograms.cpu().numpy().astype(np.float64)
+            negatives, positives = summed(histograms).cpu().numpy().astype(np.float64)
             tp, fp = (np.cumsum(one[::-1])[::-1] for one in (positives, negatives))
             name = self.names.get(value, f"label {value}")
             curves[name] = CurveCounts(tp, fp, fp[0] - fp, tp[0] - tp)

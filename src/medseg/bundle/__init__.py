@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from medseg.bundle.metadata import Metadata, check_metadata, read_metadata
     from medseg.bundle.run import open_run, root
     from medseg.bundle.settings import mask_settings
+    from medseg.bundle.start import initial_weights_file
 
 __all__ = [
     "BundleInfo",
@@ -22,6 +23,7 @@ __all__ = [
     "check_metadata",
     "describe_bundle",
     "find_bundle",
+    "initial_weights_file",
     "list_bundles",
     "mask_settings",
     "open_run",
@@ -37,6 +39,7 @@ _ROOMS = {
     "check_metadata": "metadata",
     "describe_bundle": "describe",
     "find_bundle": "locate",
+    "initial_weights_file": "start",
     "list_bundles": "locate",
     "mask_settings": "settings",
     "open_run": "run",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,11 @@ import torch
 from medseg.errors import BundleError
 from medseg.files import sha256_of
 from medseg.networks.ensemble import Ensemble
+from medseg.networks.fitting import fit
+from medseg.networks.freezing import freeze as freeze_parts
+from medseg.networks.weight_files import read_checkpoint, read_tensors
+
+logger = logging.getLogger(__name__)
 
 
 def load_weights(
@@ -46,7 +52,7 @@ def _loaded(network: torch.nn.Module, path: str) -> torch.nn.Module:
     if not Path(path).is_file():
         raise BundleError(f"{path}: no weights", next_step="train the bundle first: medseg train")
     try:
-        network.load_state_dict(_tensors(Path(path)))
+        network.load_state_dict(read_tensors(Path(path)))
     except BundleError:
         raise
     except Exception as error:
@@ -58,38 +64,6 @@ def _loaded(network: torch.nn.Module, path: str) -> torch.nn.Module:
     return network
 
 
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict of a file, made of nothing but tensors.
-
-    Raises
-    ------
-    BundleError
-        It holds anything else, or safetensors is not installed.
-    """
-    if path.suffix == ".safetensors":
-        return _safetensors(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict):
-        raise _not_weights(path, f"a {type(state).__name__}")
-    for name, value in state.items():
-        if not isinstance(value, torch.Tensor):
-            raise _not_weights(path, f"{name}: a {type(value).__name__}")
-    return state
-
-
-def _not_weights(path: Path, got: str) -> BundleError:
-    return BundleError(f"{path}: not weights alone", got=got, expected="a state dict: names and tensors")
-
-
-def _safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise BundleError(f"{path} needs safetensors", next_step="pip install 'medseg[safetensors]'") from error
-    tensors: dict[str, torch.Tensor] = load_file(path)
-    return tensors
-
-
 def weights_sha256(path: str | Sequence[str]) -> str:
     """SHA-256 of a file with weights; of an ensemble's files that of their hashes, one a line, in their order."""
     if isinstance(path, str):
@@ -97,21 +71,59 @@ def weights_sha256(path: str | Sequence[str]) -> str:
     return hashlib.sha256("\n".join(sha256_of(Path(each)) for each in path).encode()).hexdigest()
 
 
-def start_weights(network: torch.nn.Module, *, path: str | None, device: torch.device | str = "cpu") -> torch.nn.Module:
+def start_weights(
+    network: torch.nn.Module,
+    *,
+    path: str | None,
+    device: torch.device | str = "cpu",
+    leave: Sequence[str] = (),
+    freeze: Sequence[str] = (),
+) -> torch.nn.Module:
     """The network that training starts from, on `device`, in the memory layout in which convolutions are fastest.
+
+    Of the file all that fits is loaded, and the log says what was not and why. A head for another number of labels
+    starts anew; a first convolution for another number of channels is adapted.
 
     Parameters
     ----------
     network
         As it was initialised.
     path
-        File with a state dict to start from; None keeps the initialisation.
+        File with weights to start from: a state dict, a checkpoint that holds one, or .safetensors; None keeps the
+        initialisation.
     device
         Where it will be trained.
+    leave
+        Patterns of names whose tensors are not taken from the file, such as a head for labels of another meaning.
+    freeze
+        Patterns of names whose parameters are not trained.
+
+    Raises
+    ------
+    BundleError
+        The file holds no weights, or nearly none that fit; or a pattern fits nothing.
     """
     if path is not None:
-        load_weights(network, path=path)
+        _start_from(network, Path(path), leave)
+    elif leave:
+        raise BundleError("patterns of what not to load, and no weights to load", got=", ".join(leave))
+    freeze_parts(network, freeze)
     kernel_axes = max((parameter.ndim for parameter in network.parameters()), default=0)
     layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
     layout = layouts.get(kernel_axes, torch.preserve_format)
     return network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
+
+
+def _start_from(network: torch.nn.Module, path: Path, leave: Sequence[str]) -> None:
+    checkpoint = read_checkpoint(path)
+    found = fit(network, checkpoint.tensors, leave=leave)
+    for line in (f"initial weights: {path}", *found.lines()):
+        logger.info("%s", line)
+    if not found.enough:
+        raise BundleError(
+            f"{path}: nothing or nearly nothing of it fits the network",
+            got=f"{len(found.tensors)} of {found.total} tensors, {found.share:.1%} of the values",
+            expected=f"names such as {', '.join(list(found.skipped)[:2])}; the file has {', '.join(found.extra[:2])}",
+            next_step="give the network that the weights are from: network_def in configs/common.yaml",
+        )
+    network.load_state_dict(found.tensors, strict=False)

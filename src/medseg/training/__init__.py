@@ -8,6 +8,7 @@ from medseg.training.history import History
 from medseg.training.losses import StackedDeepSupervisionLoss
 from medseg.training.metrics import OverlapMetric, SurfaceMetric
 from medseg.training.parallel import WholeBatchLoss, distribute
+from medseg.training.rates import parameter_groups
 from medseg.training.step import EvaluationStep, TrainingStep
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "StackedDeepSupervisionLoss",
     "SurfaceMetric",
     "TrainingStep",
+    "parameter_groups",
     "WholeBatchLoss",
     "distribute",
     "join",

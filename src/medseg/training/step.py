@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from medseg.inference import Precision, autocast, channels_last
+from medseg.networks.sample_norm import keep_layout
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +37,13 @@ class TrainingStep:
     def __init__(self, *, precision: Precision = "auto", max_gradient_norm: float | None = 12.0) -> None:
         self.precision: Precision = precision
         self.max_gradient_norm = max_gradient_norm
+        self._prepared: Any = None
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
         device = engine.state.device
         image, label = _to_device(batch["image"], device), _to_device(batch["label"], device)
         image = image.contiguous(memory_format=channels_last(image.ndim - 2))
+        self._prepare(engine.network)
         engine.network.train()
         prediction, loss = self._gradients(engine, image, label, self.precision)
         norm = self._clipped(engine)
@@ -50,6 +53,12 @@ class TrainingStep:
             self._clipped(engine)
         engine.optimizer.step()
         return {"image": image, "label": label, "pred": prediction.detach(), "loss": loss.detach()}
+
+    def _prepare(self, network: torch.nn.Module) -> None:
+        """Once, before the first step."""
+        if network is not self._prepared:
+            keep_layout(network)
+            self._prepared = network
 
     def _gradients(
         self, engine: Any, image: torch.Tensor, label: torch.Tensor, precision: Precision

@@ -18,7 +18,9 @@ from medseg.errors import DataError
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Phantoms of 24 voxels a side, for speed."""
     monkeypatch.setattr(
-        export, "ct_phantom", lambda seed, case_id: ct_phantom(seed, shape=(24, 26, 12), case_id=case_id)
+        export,
+        "ct_phantom",
+        lambda seed, case_id, wide: ct_phantom(seed, shape=(24, 26, 12), case_id=case_id, wide=wide),
     )
 
 
@@ -63,17 +65,28 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.usefixtures("small")
+def test_wide_phantoms_are_other_ones_and_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    wide = [write_phantoms(tmp_path / n, cases=3, seed=4, kind="ct", dicom=False, wide=True) for n in "ab"]
+    usual = write_phantoms(tmp_path / "c", cases=3, seed=4, kind="ct", dicom=False)
+    first, second, other = ([path.read_bytes() for path in paths] for paths in (*wide, usual))
+    assert first == second
+    assert first != other
+
+
 @pytest.mark.parametrize(
-    ("cases", "kind", "message"), [(0, "ct", "0 cases"), (1, "mri", "'mri'")], ids=["none", "kind"]
+    ("cases", "kind", "wide", "message"),
+    [(0, "ct", False, "0 cases"), (1, "mri", False, "'mri'"), (1, "xray", True, "only CT")],
+    ids=["none", "kind", "wide"],
 )
-def test_wrong_requests_are_refused(tmp_path: Path, cases: int, kind: str, message: str) -> None:
+def test_wrong_requests_are_refused(tmp_path: Path, cases: int, kind: str, wide: bool, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        write_phantoms(tmp_path / "x", cases=cases, seed=1, kind=kind, dicom=False)
+        write_phantoms(tmp_path / "x", cases=cases, seed=1, kind=kind, dicom=False, wide=wide)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(*_: object) -> None:
+    def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(export, "_write_case", full_disk)

@@ -78,6 +78,9 @@ def _add_phantom(commands: Commands) -> None:
     )
     parser.add_argument("--kind", choices=("ct", "xray"), default="ct", help="CT volumes or chest X-rays (default: ct)")
     parser.add_argument("--dicom", action="store_true", help="write the images as DICOM")
+    parser.add_argument(
+        "--wide", action="store_true", help="CT of all kinds of patients and scanners, some without any lung in view"
+    )
     add_json(parser)
 
 
@@ -155,6 +158,7 @@ def _phantom(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         kind=arguments.kind,
         dicom=arguments.dicom,
+        wide=arguments.wide,
     )
     values = {"output": arguments.output, "cases": arguments.cases, "kind": arguments.kind, "seed": arguments.seed}
     return _done(arguments, f"{arguments.cases} phantoms in {arguments.output}", values)

@@ -37,6 +37,16 @@ class Chest:
 
 
 @dataclass(frozen=True)
+class Blob:
+    """An ellipsoid with its HU: nodule, opacity, gas bubble, organ."""
+
+    centre: Point
+    radii_mm: Point
+    hu: float
+    strength: float = 1.0
+
+
+@dataclass(frozen=True)
 class Wall:
     """What lies round the chest: muscle, fat, breasts, arms, bones."""
 
@@ -54,6 +64,7 @@ class Wall:
     breast_mm: float
     breast_gland: float
     scapula: bool
+    metal: tuple[Blob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,16 +88,7 @@ class Mediastinum:
     carina: float
     trachea_shift_mm: float
     oesophagus_air_mm: float
-
-
-@dataclass(frozen=True)
-class Blob:
-    """An ellipsoid with its HU: nodule, opacity, gas bubble, organ."""
-
-    centre: Point
-    radii_mm: Point
-    hu: float
-    strength: float = 1.0
+    hernia_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Abdomen:
 
 @dataclass(frozen=True)
 class Lungs:
-    """Parenchyma, its density and what is ill in it. HU."""
+    """Parenchyma, its density and what is ill in it. HU. `airless` is -1 where the left lung is gone, 1 the right."""
 
     hu: float
     gradient_hu: float
@@ -120,6 +122,9 @@ class Lungs:
     effusion_left_mm: float
     effusion_right_mm: float
     effusion_hu: float
+    airless: int = 0
+    pneumothorax_left_mm: float = 0.0
+    pneumothorax_right_mm: float = 0.0
 
 
 @dataclass(frozen=True)

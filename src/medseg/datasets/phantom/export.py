@@ -13,7 +13,7 @@ from medseg.errors import DataError
 from medseg.files import atomic_folder
 
 
-def write_phantoms(folder: Path, *, cases: int, seed: int, kind: str, dicom: bool) -> list[Path]:
+def write_phantoms(folder: Path, *, cases: int, seed: int, kind: str, dicom: bool, wide: bool = False) -> list[Path]:
     """Write phantoms as a data set that `medseg data prepare pairs FOLDER` takes.
 
     Parameters
@@ -26,6 +26,8 @@ def write_phantoms(folder: Path, *, cases: int, seed: int, kind: str, dicom: boo
         "ct": images/<id>.nii.gz, int16 HU; "xray": images/<id>.png, 8 bits. Labels beside them in labels/.
     dicom
         Also write dicom/<id>/, a CT series or one X-ray.
+    wide
+        CT volumes of all kinds of patients and scans, some without lungs: see `ct_phantom`.
 
     Returns
     -------
@@ -33,15 +35,17 @@ def write_phantoms(folder: Path, *, cases: int, seed: int, kind: str, dicom: boo
         The images, in order of their ids.
     """
     folder = Path(folder)
-    _check(folder, cases, kind)
+    _check(folder, cases, kind, wide)
     with atomic_folder(folder) as building:
-        images = [_write_case(building, kind, seed, number, dicom) for number in range(1, cases + 1)]
+        images = [_write_case(building, kind, seed, number, dicom=dicom, wide=wide) for number in range(1, cases + 1)]
     return [folder / path.relative_to(building) for path in images]
 
 
-def _check(folder: Path, cases: int, kind: str) -> None:
+def _check(folder: Path, cases: int, kind: str, wide: bool) -> None:
     if kind not in ("ct", "xray"):
         raise DataError("unknown kind of phantom", got=repr(kind), expected='"ct" or "xray"')
+    if wide and kind != "ct":
+        raise DataError("only CT phantoms are widened", got=f"kind {kind}", next_step="leave --wide out, or ask for ct")
     if cases < 1:
         raise DataError("no phantoms to write", got=f"{cases} cases", expected="1 or more")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -50,9 +54,12 @@ def _check(folder: Path, cases: int, kind: str) -> None:
         )
 
 
-def _write_case(folder: Path, kind: str, seed: int, number: int, dicom: bool) -> Path:
+def _write_case(folder: Path, kind: str, seed: int, number: int, *, dicom: bool, wide: bool) -> Path:
     name = f"phantom_{kind}_{number:04d}"
-    case = (ct_phantom if kind == "ct" else xray_phantom)((seed, number), case_id=name)
+    if kind == "ct":
+        case = ct_phantom((seed, number), case_id=name, wide=wide)
+    else:
+        case = xray_phantom((seed, number), case_id=name)
     assert case.label is not None, "phantoms carry their truth"
     for part in ("images", "labels"):
         (folder / part).mkdir(exist_ok=True)

@@ -31,6 +31,8 @@ class Form:
         Both lungs, once `close_lungs` has run.
     effusion
         Negative where air, positive where fluid fills the chest; None without fluid.
+    free_air
+        The air between a collapsed lung and the wall; None without any.
     """
 
     cage: FloatArray
@@ -40,6 +42,7 @@ class Form:
     heart: FloatArray
     lungs: FloatArray
     effusion: FloatArray | None = None
+    free_air: FloatArray | None = None
 
 
 def build_form(grid: Grid, anatomy: Anatomy) -> Form:

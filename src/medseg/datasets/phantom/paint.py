@@ -161,6 +161,25 @@ def nodules(canvas: Canvas) -> None:
             canvas.blend(canvas.grid.cover(distance) * canvas.lung[box], blob.hu, box)
 
 
+def metal(canvas: Canvas) -> None:
+    """Implants, and in the slices that hold them streaks away from them."""
+    g = canvas.grid
+    for number, blob in enumerate(canvas.anatomy.wall.metal):
+        found = ellipsoid(g, blob.centre, blob.radii_mm)
+        if found is None:
+            continue
+        box, distance = found
+        canvas.blend(g.cover(distance), blob.hu, box)
+        x, y, _ = g.offsets(g.whole, g.to_scanner(np.array([blob.centre]))[0])
+        rng = np.random.default_rng([canvas.anatomy.texture_seed, 200, number])
+        waves = rng.normal(size=(8, 2))
+        turn = np.arctan2(y, x)[..., 0]
+        star = sum(waves[k, 0] * np.cos((2 + 2 * k) * turn + waves[k, 1] * 3) for k in range(8))
+        fade = np.exp(-np.hypot(x, y)[..., 0] / np.float32(45))
+        streak = np.asarray(90 * blob.strength * star * fade, np.float32)
+        canvas.hu[:, :, box[2]] += streak[:, :, None]
+
+
 @dataclass(frozen=True)
 class Laid:
     """A tube in its place: scanner mm (N + 1, 3), radius of each piece (N,)."""

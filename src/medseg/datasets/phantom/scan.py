@@ -30,6 +30,14 @@ class Scan:
         Roll, tilt and yaw of the patient.
     padding_hu
         Value outside a circular field of view; None where the field is square.
+    size
+        Of the patient beside the one drawn: 0.5 is a small child.
+    softness
+        Width of the edges beside the voxels': below 1 where voxels were thin before they were brought to this grid.
+    sharpen
+        How much a sharp kernel exaggerates edges and noise.
+    shift_hu
+        Added to all values: a bad calibration, or a forgotten intercept.
     """
 
     field_mm: float
@@ -54,6 +62,10 @@ class Scan:
     orientation: str
     origin_mm: tuple[float, float, float]
     seed: int
+    size: float = 1.0
+    softness: float = 1.0
+    sharpen: float = 0.0
+    shift_hu: float = 0.0
 
 
 def draw_scan(rng: np.random.Generator, anatomy: Anatomy) -> Scan:
@@ -108,6 +120,8 @@ def lay_grid(
 ) -> Grid:
     """The grid of the scan; a given shape with no spacing keeps the field of view, both given centre it."""
     extent = (scan.field_mm, scan.field_mm, scan.top_mm - scan.bottom_mm)
+    if spacing_mm is not None:
+        spacing_mm = tuple_of(s / scan.size for s in spacing_mm)
     if spacing_mm is None:
         spacing_mm = scan.spacing_mm if shape is None else tuple_of(e / n for e, n in zip(extent, shape, strict=True))
     if shape is None:
@@ -115,7 +129,7 @@ def lay_grid(
         shape = (sizes[0], sizes[1], sizes[2])
     middle = (*scan.off_centre_mm, 0.5 * (scan.top_mm + scan.bottom_mm))
     axes = [m + (np.arange(n) - 0.5 * (n - 1)) * s for m, n, s in zip(middle, shape, spacing_mm, strict=True)]
-    softness = float(np.mean(spacing_mm)) + 0.5 * scan.blur_mm
+    softness = float(np.mean(spacing_mm)) * scan.softness + 0.5 * scan.blur_mm
     return make_grid((axes[0], axes[1], axes[2]), rotation(scan.turn_deg), wobble(scan), softness)
 
 
@@ -162,7 +176,10 @@ def expose(hu: FloatArray, grid: Grid, scan: Scan) -> FloatArray:
     bulk = np.clip((hu + 900).mean(axis=(0, 1)) / 600, 0.5, 2.0)
     hu = hu + noise * np.float32(scan.noise_hu) * bulk
     hu = hu + _streaks(rng, grid, bulk) * np.float32(scan.streak_hu)
-    return _frame(np.clip(hu, scan.floor_hu, 3071), grid, scan)
+    if scan.sharpen:
+        hu = hu + np.float32(scan.sharpen) * (hu - gaussian_filter(hu, 1.2, truncate=2.5))
+    hu = hu + np.float32(scan.shift_hu)
+    return _frame(np.clip(hu, scan.floor_hu + max(scan.shift_hu, 0), 3071), grid, scan)
 
 
 def _streaks(rng: np.random.Generator, grid: Grid, bulk: FloatArray) -> FloatArray:

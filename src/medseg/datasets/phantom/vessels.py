@@ -106,6 +106,15 @@ def oesophagus(anatomy: Anatomy) -> Tube:
     return Tube("oesophagus", points, 7, 7, 1, 12)
 
 
+def hernia(anatomy: Anatomy) -> Tube:
+    """A part of the stomach above the diaphragm, behind the heart, with gas in it."""
+    chest, mid, size = anatomy.chest, midline_mm(anatomy), anatomy.mediastinum.hernia_mm
+    front = float(back_mm(-0.8 * chest.height_mm, chest)) + anatomy.wall.vertebra_depth_mm + anatomy.wall.vertebra_mm
+    low, high = -chest.height_mm - 5, -chest.height_mm + 1.6 * size
+    points = [(mid - 8.0, front + 0.7 * size, low), (mid - 3.0, front + 0.8 * size, high)]
+    return Tube("stomach", points, size, 0.8 * size, 1, 4)
+
+
 @dataclass(frozen=True)
 class Branches:
     """Straight pieces of a tree: anatomical mm (N, 3), radii (N,)."""

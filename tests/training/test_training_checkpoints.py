@@ -11,7 +11,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from medseg.errors import BundleError
+from medseg.errors import BundleError, TrainingError
 from medseg.training import Checkpoints
 
 
@@ -74,7 +74,9 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     monkeypatch.setattr(torch, "save", full_disk)
     again = Trained(tmp_path, {1: 0.5})
     again.engine.logger.disabled = True
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        TrainingError, match=r"model\.pt could not be written; got \[Errno 28\] No space left.*free some"
+    ):
         again.engine.run([0], max_epochs=1)
     assert {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()} == before
 
@@ -159,7 +161,7 @@ def test_killed_between_any_two_steps_of_saving_the_run_goes_on(
     trained = Trained(tmp_path, {})
     trained.engine.state.max_epochs, trained.engine.state.epoch_length = 5, 1
     trained.checkpoints.restore(trained.engine, resume=True)
-    trained.engine.state.epoch = 4
+    trained.engine.state.epoch = trained.engine.state.iteration = 4
     with torch.no_grad():
         trained.network.weight += 1
     monkeypatch.setattr(Path, "replace", killed)

@@ -74,7 +74,7 @@ def weights_sha256(path: str | Sequence[str]) -> str:
 def start_weights(
     network: torch.nn.Module,
     *,
-    path: str | None,
+    path: str | None = None,
     device: torch.device | str = "cpu",
     leave: Sequence[str] = (),
     freeze: Sequence[str] = (),

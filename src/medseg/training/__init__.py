@@ -2,6 +2,7 @@
 
 from medseg.training.board import Board
 from medseg.training.checkpoints import Checkpoints
+from medseg.training.determinism import Deterministic
 from medseg.training.distributed import join, leave, share_of_batch
 from medseg.training.handlers import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
 from medseg.training.history import History
@@ -14,6 +15,7 @@ from medseg.training.step import EvaluationStep, TrainingStep
 __all__ = [
     "Board",
     "Checkpoints",
+    "Deterministic",
     "EarlyStop",
     "EvaluationStep",
     "FiniteLoss",
@@ -25,10 +27,10 @@ __all__ = [
     "StackedDeepSupervisionLoss",
     "SurfaceMetric",
     "TrainingStep",
-    "parameter_groups",
     "WholeBatchLoss",
     "distribute",
     "join",
     "leave",
+    "parameter_groups",
     "share_of_batch",
 ]

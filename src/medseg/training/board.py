@@ -14,6 +14,7 @@ from ignite.engine import Events
 
 from medseg.pictures import training_panel
 from medseg.processes import is_first
+from medseg.training.epoch_losses import EpochLosses, epoch_losses
 from medseg.training.precision_recall import CurveCounts, PrecisionRecall
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Board:
         self._curves = PrecisionRecall({int(value): name for value, name in (labels or {}).items()})
         self._writer: Any = None
         self._training = False
-        self._losses: list[torch.Tensor] = []
+        self._losses = EpochLosses()
         self._counts: dict[str, CurveCounts] = {}
         self._epoch_start, self._learning_rate = 0.0, 0.0
 
@@ -69,7 +70,7 @@ class Board:
             return
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self._graph)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        self._losses = epoch_losses(engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._scalars)
         engine.add_event_handler(Events.COMPLETED, self._close)
 
@@ -87,11 +88,8 @@ class Board:
             self._counts = self._curves.compute()
 
     def _begin(self, engine: Any) -> None:
-        self._losses, self._epoch_start = [], time.perf_counter()
+        self._epoch_start = time.perf_counter()
         self._learning_rate = engine.optimizer.param_groups[0]["lr"]  # the schedule changes it before `_scalars`
-
-    def _collect(self, engine: Any) -> None:
-        self._losses.append(engine.state.output["loss"])
 
     def _graph(self, engine: Any) -> None:
         """Once, behind the first step: tracing in evaluation mode changes neither weights nor random numbers."""
@@ -105,7 +103,7 @@ class Board:
 
     def _scalars(self, engine: Any) -> None:
         epoch = engine.state.epoch
-        self._writer.add_scalar("train/loss", float(torch.stack(self._losses).mean()), epoch)
+        self._writer.add_scalar("train/loss", self._losses.mean(), epoch)
         self._writer.add_scalar("train/learning_rate", self._learning_rate, epoch)
         self._writer.add_scalar("train/epoch_seconds", time.perf_counter() - self._epoch_start, epoch)
         if self.evaluator.state.epoch == epoch:

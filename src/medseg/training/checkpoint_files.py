@@ -13,6 +13,7 @@ import torch
 
 from medseg.errors import BundleError
 from medseg.files import atomic_write, sha256_of
+from medseg.training.failures import no_space
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +26,41 @@ def save_checkpoint(state: Mapping[str, Any], folder: Path) -> None:
     """Write `state` as last.pt of `folder`; what was last.pt becomes before_last.pt.
 
     Killed at any point, it leaves a last.pt that is whole: the new one or the one before.
+
+    Raises
+    ------
+    TrainingError
+        It could not be written, mostly for want of space; what was there is there.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        _save_checkpoint(state, folder)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises a RuntimeError when the disk is full
+        raise no_space(str(folder / LAST), error) from error
+
+
+def save_weights(state: Mapping[str, Any], path: Path) -> None:
+    """Write a state dict as `path`, whole or not at all.
+
+    Raises
+    ------
+    TrainingError
+        It could not be written, mostly for want of space; what was there is there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with atomic_write(path) as temporary:
+            torch.save(state, temporary)
+            _to_disk(temporary)
+    except (OSError, RuntimeError) as error:
+        raise no_space(str(path), error) from error
+
+
+def _save_checkpoint(state: Mapping[str, Any], folder: Path) -> None:
     last, before = folder / LAST, folder / BEFORE
     with atomic_write(last) as temporary:
         torch.save(state, temporary)
+        _to_disk(temporary)
         sums = {LAST: sha256_of(temporary)}
         if last.is_file():
             sums[BEFORE] = sha256_of(last)
@@ -81,6 +112,12 @@ def _load(path: Path, needed: Sequence[str]) -> dict[str, Any]:
 def _sums(folder: Path) -> set[str]:
     file = folder / SUMS
     return {line.split()[0] for line in file.read_text(encoding="ascii").splitlines()} if file.is_file() else set()
+
+
+def _to_disk(path: Path) -> None:
+    """Not only written but kept, also when the power fails: before a name is given to it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _same_file(source: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,31 @@ import torch
 from ignite.engine import Events
 
 from medseg.errors import BundleError
-from medseg.files import atomic_write
-from medseg.training.checkpoint_files import load_checkpoint, save_checkpoint
+from medseg.processes import is_first, launched
+from medseg.training.checkpoint_files import LAST, load_checkpoint, save_checkpoint, save_weights
+from medseg.training.distributed import gathered
+from medseg.training.epoch_losses import epoch_losses
+from medseg.training.run_state import (
+    handler_states,
+    plain_parts,
+    random_states,
+    restore_handler_states,
+    restore_random_states,
+)
+from medseg.training.stops import Stops
 
 logger = logging.getLogger(__name__)
 
 _PARTS = ("network", "evaluated", "optimizer", "scheduler")
-_REST = ("epoch", "best_metric", "best_metric_epoch", "torch_random_state")
+_REST = ("epoch", "best_metric", "best_metric_epoch")
 
 
 class Checkpoints:
     """Handler of the trainer: saves after each epoch, and restores a run so that it continues the same curve.
 
     Attach it behind the validation handler, the schedule and the records of the epoch: what it saves has them in it,
-    and an epoch without a checkpoint is run and recorded again.
+    and an epoch without a checkpoint is run and recorded again. Of several processes the first saves, all restore.
+    SIGTERM and SIGINT are heeded between two steps, with a checkpoint (`medseg.training.stops.Stops`).
 
     Parameters
     ----------
@@ -56,30 +68,25 @@ class Checkpoints:
         self.folder = Path(run_dir) / "models"
         self.evaluated, self.evaluator = evaluated, evaluator
         self.parts = dict(zip(_PARTS, (network, evaluated, optimizer, scheduler), strict=True))
+        self.stops = Stops(run_dir=Path(run_dir), evaluator=evaluator, save=self._save_last)
 
     def attach(self, engine: Any) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.COMPLETED, self.finish)
+        self.stops.attach(engine)
 
     def save(self, engine: Any) -> None:
         """Write models/last.pt, and models/model.pt when this epoch is the best so far."""
-        validation = self.evaluator.state
-        if validation.best_metric_epoch == engine.state.epoch:
-            _save(self.evaluated.state_dict(), self.folder / "model.pt")
-        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
-        state["epoch"], state["epochs"] = engine.state.epoch, engine.state.max_epochs
-        state["best_metric"] = float(validation.best_metric)
-        state["best_metric_epoch"] = int(validation.best_metric_epoch)
-        state["torch_random_state"] = torch.get_rng_state()  # dropout; data are drawn from (seed, epoch, case) alone
-        if torch.cuda.is_available():
-            state["cuda_random_state"] = torch.cuda.get_rng_state()
-        save_checkpoint(state, self.folder)
+        if is_first() and self.evaluator.state.best_metric_epoch == engine.state.epoch:
+            save_weights(self.evaluated.state_dict(), self.folder / "model.pt")
+        self._save_last(engine)
+        self.stops.after_epoch(engine)
 
     def finish(self, engine: Any) -> None:
         """A run that ended before its first validation ships its last weights, so that it is a complete bundle."""
-        if self.evaluator.state.best_metric_epoch < 1:
+        if is_first() and self.evaluator.state.best_metric_epoch < 1:
             logger.warning("the run was never validated (validate_every): models/model.pt are its last weights")
-            _save(self.evaluated.state_dict(), self.folder / "model.pt")
+            save_weights(self.evaluated.state_dict(), self.folder / "model.pt")
 
     def restore(self, engine: Any, *, resume: bool) -> None:
         """Put the run back where its last whole checkpoint left it; nothing happens unless `resume`.
@@ -95,29 +102,67 @@ class Checkpoints:
             return
         state = load_checkpoint(self.folder, needed=(*_PARTS, *_REST))
         self._refuse_finished(state, engine)
+        self._restore_parts(state)
+        self._restore_engines(state, engine)
+        steps = state.get("steps", 0)
+        begun = f" and step {steps} of the next" if steps else ""
+        logger.info("resumed after epoch %d of %d%s", state["epoch"], engine.state.max_epochs, begun)
+
+    def _save_last(self, engine: Any) -> None:
+        randoms = gathered([random_states()])
+        if is_first():
+            save_checkpoint({**self._state(engine), "random_states": randoms}, self.folder)
+
+    def _state(self, engine: Any) -> dict[str, Any]:
+        validation = self.evaluator.state
+        epochs, steps = divmod(engine.state.iteration, engine.state.epoch_length)
+        network, evaluated, optimizer, scheduler = (part.state_dict() for part in self.parts.values())
+        scaler = getattr(engine, "scaler", None)  # of MONAI's own step in float16; bfloat16 has none
+        return {
+            **dict(zip(_PARTS, (network, evaluated, optimizer, plain_parts("scheduler", scheduler)), strict=True)),
+            "epoch": epochs,
+            "steps": steps,
+            "losses": epoch_losses(engine).values() if steps else [],
+            "epochs": engine.state.max_epochs,
+            "best_metric": float(validation.best_metric),
+            "best_metric_epoch": int(validation.best_metric_epoch),
+            "validation": {name: float(value) for name, value in getattr(validation, "metrics", {}).items()},
+            "handlers": handler_states([engine, self.evaluator]),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def _restore_parts(self, state: Mapping[str, Any]) -> None:
         for name, part in self.parts.items():
             try:
                 part.load_state_dict(state[name])
             except (RuntimeError, KeyError, ValueError) as error:
                 raise BundleError(
-                    f"{self.folder / 'last.pt'}: the checkpoint does not fit the {name} of this run",
+                    f"{self.folder / LAST}: the checkpoint does not fit the {name} of this run",
                     got=str(error).splitlines()[0],
                     next_step="resume with the settings that the run was started with",
                 ) from error
-        length, epochs = engine.state.epoch_length, engine.state.max_epochs
-        engine.load_state_dict({"epoch": state["epoch"], "max_epochs": epochs, "epoch_length": length})
-        self.evaluator.state.best_metric = state["best_metric"]
-        self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
-        torch.set_rng_state(state["torch_random_state"])
-        if "cuda_random_state" in state and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["cuda_random_state"])
-        logger.info("resumed after epoch %d of %d", state["epoch"], epochs)
+
+    def _restore_engines(self, state: Mapping[str, Any], engine: Any) -> None:
+        length, epochs, steps = engine.state.epoch_length, engine.state.max_epochs, state.get("steps", 0)
+        done = state["epoch"] * length + steps
+        engine.load_state_dict({"iteration": done, "max_epochs": epochs, "epoch_length": length})
+        validation = self.evaluator.state
+        validation.best_metric, validation.best_metric_epoch = state["best_metric"], state["best_metric_epoch"]
+        getattr(validation, "metrics", {}).update(state.get("validation", {}))
+        restore_handler_states([engine, self.evaluator], state.get("handlers", {}))
+        if state.get("scaler") is not None:
+            engine.add_event_handler(Events.STARTED, lambda _: engine.scaler.load_state_dict(state["scaler"]))
+        if steps:
+            epoch_losses(engine).go_on_from(state["losses"])
+            _Rest(steps, _random_states(state)).attach(engine)
+        else:
+            restore_random_states(_random_states(state))
 
     def _refuse_finished(self, state: Mapping[str, Any], engine: Any) -> None:
         epoch, epochs = state["epoch"], engine.state.max_epochs
         if epoch >= epochs:
             raise BundleError(
-                f"{self.folder / 'last.pt'}: the run is finished, there is nothing to resume",
+                f"{self.folder / LAST}: the run is finished, there is nothing to resume",
                 got=f"epoch {epoch} of {epochs}",
                 next_step="for more, give a larger number of epochs: epochs=...",
             )
@@ -126,7 +171,36 @@ class Checkpoints:
             logger.warning(text, started, epochs)
 
 
-def _save(state: Mapping[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        torch.save(state, temporary)
+class _Rest:
+    """An epoch that goes on behind its first `steps` batches, and with the random states behind them.
+
+    The batches are drawn again and dropped: any loader has them in the same order. Random states come last, since
+    beginning with a loader takes a number of its own.
+    """
+
+    def __init__(self, steps: int, states: Mapping[str, Any]) -> None:
+        self.steps, self.states = steps, states
+        self._data: Any = None
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._skip)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._draw)
+
+    def __iter__(self) -> Any:
+        steps, self.steps = self.steps, 0
+        return islice(iter(self._data), steps, None)
+
+    def _skip(self, engine: Any) -> None:
+        self._data = engine.state.dataloader
+        engine.set_data(self)
+        engine.remove_event_handler(self._skip, Events.GET_BATCH_STARTED)
+
+    def _draw(self, engine: Any) -> None:
+        restore_random_states(self.states)
+        engine.remove_event_handler(self._draw, Events.ITERATION_STARTED)
+
+
+def _random_states(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of this process; of fewer processes than now, none are known of the others."""
+    states, rank = state.get("random_states", [{"torch": state.get("torch_random_state")}]), launched()[0]
+    return states[rank] if rank < len(states) else {}

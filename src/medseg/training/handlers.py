@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from medseg.errors import TrainingError
 from medseg.files import atomic_write
+from medseg.processes import is_first
 from medseg.terminal import wants_progress
+from medseg.training.distributed import gathered, processes
+from medseg.training.epoch_losses import EpochLosses, epoch_losses
+from medseg.training.failures import on_exception, reason
 
 logger = logging.getLogger(__name__)
-
-
-def _on_exception(engine: Any, handler: Callable[[Any, BaseException], None]) -> None:
-    """Call `handler` when the run fails. ignite drops an exception that has handlers, so the last one raises it."""
-    if engine.has_event_handler(_reraise, Events.EXCEPTION_RAISED):
-        engine.remove_event_handler(_reraise, Events.EXCEPTION_RAISED)
-    engine.add_event_handler(Events.EXCEPTION_RAISED, handler)
-    engine.add_event_handler(Events.EXCEPTION_RAISED, _reraise)
-
-
-def _reraise(engine: Any, error: BaseException) -> None:
-    raise error
 
 
 class FiniteLoss:
@@ -54,7 +46,8 @@ class FiniteLoss:
 
     def _check(self, engine: Any) -> None:
         if self._pending is not None and not torch.isfinite(self._pending[1]):
-            step, loss, cases = self._pending
+            step, loss, mine = self._pending
+            cases = gathered(mine)  # the loss is that of the whole batch: every process comes here
             raise TrainingError(
                 f"the loss is not finite at step {step} (epoch {engine.state.epoch}), cases {', '.join(cases)}",
                 got=float(loss),
@@ -106,19 +99,22 @@ class EarlyStop:
 
 
 class Progress:
-    """One progress bar for the whole run, on a terminal only; elsewhere one log line an epoch."""
+    """One progress bar for the whole run, on a terminal only; elsewhere one log line an epoch. The first process's."""
 
     def __init__(self, *, evaluator: Any) -> None:
         self.evaluator = evaluator
         self._bar: Any = None
-        self._losses: list[torch.Tensor] = []
+        self._losses = EpochLosses()
 
     def attach(self, engine: Any) -> None:
+        if not is_first():
+            return
+        self._losses = epoch_losses(engine)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
         engine.add_event_handler(Events.COMPLETED, self._close)
-        _on_exception(engine, self._close)
+        on_exception(engine, self._close)
 
     def _start(self, engine: Any) -> None:
         from tqdm import tqdm
@@ -129,12 +125,10 @@ class Progress:
 
     def _advance(self, engine: Any) -> None:
         self._bar.update(1)
-        self._losses.append(engine.state.output["loss"])
 
     def _epoch(self, engine: Any) -> None:
         state, validation = engine.state, self.evaluator.state
-        loss = float(torch.stack(self._losses).mean())
-        self._losses.clear()
+        loss = self._losses.mean()
         checked = validation.key_metric_name in validation.metrics
         score = f"{validation.metrics[validation.key_metric_name]:.4f}" if checked else "not yet"
         self._bar.set_postfix(epoch=state.epoch, loss=f"{loss:.4f}", dice=score)
@@ -150,7 +144,7 @@ class Progress:
 
 
 class RunRecord:
-    """Keep run.json: what ran, on what, since when, how far, and how well.
+    """Keep run.json: what ran, on what, since when, how far, and how well. The first process keeps it.
 
     Parameters
     ----------
@@ -169,10 +163,12 @@ class RunRecord:
         self._before = 0.0
 
     def attach(self, engine: Any) -> None:
+        if not is_first():
+            return
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write, status="running")
         engine.add_event_handler(Events.COMPLETED, self._write, status="done")
-        _on_exception(engine, self._stopped)
+        on_exception(engine, self._stopped)
 
     def _start(self, engine: Any) -> None:
         self._started = time.monotonic()
@@ -181,7 +177,10 @@ class RunRecord:
         self._write(engine, status="running")
 
     def _stopped(self, engine: Any, error: BaseException) -> None:
-        self._write(engine, status="stopped", reason=f"{type(error).__name__}: {error}")
+        try:
+            self._write(engine, status="stopped", reason=reason(engine, error))
+        except OSError:  # no space for it: why the run ended counts for more
+            logger.warning("%s could not be written", self.path)
 
     def _write(self, engine: Any, status: str, reason: str | None = None) -> None:
         validation = self.evaluator.state
@@ -216,6 +215,7 @@ def _environment() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "machine": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "threads": torch.get_num_threads(),
+        "processes": processes(),
     }
 
 

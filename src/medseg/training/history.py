@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Events
 
 from medseg.files import atomic_write
 from medseg.pictures import save_training_plots
+from medseg.processes import is_first
+from medseg.training.epoch_losses import EpochLosses, epoch_losses
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class History:
     Columns: epoch, loss (mean over the epoch's steps), learning_rate (that of the epoch), seconds, and each metric of
     the validation engine, empty in epochs without validation. A resumed run goes on behind the epoch of its
     checkpoint: rows of later epochs, which are run again, are dropped. Attach it behind the validation handler and
-    before the checkpoints.
+    before the checkpoints. Of several processes the first writes.
 
     Parameters
     ----------
@@ -42,13 +43,15 @@ class History:
     def __init__(self, *, run_dir: str, evaluator: Any, plots: bool = True) -> None:
         self.path, self.evaluator, self.plots = Path(run_dir) / HISTORY_FILE, evaluator, plots
         self._rows: list[dict[str, str]] = []
-        self._losses: list[torch.Tensor] = []
+        self._losses = EpochLosses()
         self._start, self._learning_rate = 0.0, 0.0
 
     def attach(self, engine: Any) -> None:
+        if not is_first():
+            return
         engine.add_event_handler(Events.STARTED, self._take_up)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        self._losses = epoch_losses(engine)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._record)
         engine.add_event_handler(Events.COMPLETED, self._plot)
 
@@ -56,15 +59,12 @@ class History:
         self._rows = _rows_until(self.path, engine.state.epoch)
 
     def _begin(self, engine: Any) -> None:
-        self._losses, self._start = [], time.perf_counter()
+        self._start = time.perf_counter()
         self._learning_rate = engine.optimizer.param_groups[0]["lr"]  # the schedule changes it before `_record`
-
-    def _collect(self, engine: Any) -> None:
-        self._losses.append(engine.state.output["loss"])
 
     def _record(self, engine: Any) -> None:
         values = {
-            "loss": float(torch.stack(self._losses).mean()),
+            "loss": self._losses.mean(),
             "learning_rate": self._learning_rate,
             "seconds": time.perf_counter() - self._start,
         }

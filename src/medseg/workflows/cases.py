@@ -37,12 +37,13 @@ from medseg.outputs import (
     write_report,
 )
 from medseg.pictures import label_colour
+from medseg.signals import StopRequests
 from medseg.workflows.fingerprints import input_sha256, settings_sha256, valid_manifest
 from medseg.workflows.flagging import Flagging, case_confidence, judgement_of
 from medseg.workflows.pipeline import Pipeline, Stage
 from medseg.workflows.progress import CaseProgress
 from medseg.workflows.provenance import confidence_table, peak_memory_bytes, precision_used
-from medseg.workflows.stopping import StopRequests, told
+from medseg.workflows.stopping import told
 from medseg.workflows.work import CaseWork, batches
 
 logger = logging.getLogger(__name__)

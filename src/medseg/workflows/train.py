@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+from medseg.signals import TERMINATED
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -20,6 +29,9 @@ def train(
     trust: bool = False,
 ) -> Path:
     """Run the `training` of a bundle, as `python -m monai.bundle run training` does, and return the run's folder.
+
+    SIGTERM ends it with SystemExit(143): between two steps, with a checkpoint and a message how to go on; at once where
+    no step was taken yet.
 
     Parameters
     ----------
@@ -54,6 +66,25 @@ def train(
     if device is not None:
         settings["device"] = device_setting(device)
     changes = {**(overrides or {}), **settings}
-    workflow = open_workflow(folder, "train", overlays=overlays, overrides=changes, trust=trust)
-    run_workflow(workflow, folder)
+    with _ended_by_sigterm():
+        workflow = open_workflow(folder, "train", overlays=overlays, overrides=changes, trust=trust)
+        run_workflow(workflow, folder)
     return run
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """While cases are read, SIGTERM ends the process at once; the trainer listens for itself while it runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    logger.warning("stopped by SIGTERM")
+    raise SystemExit(TERMINATED)

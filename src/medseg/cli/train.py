@@ -69,7 +69,9 @@ def _train(arguments: argparse.Namespace) -> int:
         if arguments.json:
             say_error_values(stopped, SOME_FAILED)
         return SOME_FAILED
-    say_result(arguments, f"trained: {folder}", _values(folder) if arguments.json else None)
+    values = _values(folder)
+    far = f"not finished, --resume goes on behind epoch {values['epoch']} of {values['epochs']}"
+    say_result(arguments, f"{'trained' if values['status'] == 'done' else far}: {folder}", values)
     return DONE
 
 

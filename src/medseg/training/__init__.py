@@ -6,6 +6,7 @@ from medseg.training.determinism import Deterministic
 from medseg.training.distributed import join, leave, share_of_batch
 from medseg.training.handlers import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
 from medseg.training.history import History
+from medseg.training.legs import StopAfter
 from medseg.training.losses import StackedDeepSupervisionLoss
 from medseg.training.metrics import OverlapMetric, SurfaceMetric
 from medseg.training.parallel import WholeBatchLoss, distribute
@@ -25,6 +26,7 @@ __all__ = [
     "RunRecord",
     "Schedule",
     "StackedDeepSupervisionLoss",
+    "StopAfter",
     "SurfaceMetric",
     "TrainingStep",
     "WholeBatchLoss",

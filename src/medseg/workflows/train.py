@@ -31,7 +31,8 @@ def train(
     """Run the `training` of a bundle, as `python -m monai.bundle run training` does, and return the run's folder.
 
     SIGTERM ends it with SystemExit(143): between two steps, with a checkpoint and a message how to go on; at once where
-    no step was taken yet.
+    no step was taken yet. A leg of a run (`stop_after_minutes`) that is over returns as a finished run does; run.json
+    then says "stopped", and `resume` goes on.
 
     Parameters
     ----------
@@ -68,7 +69,11 @@ def train(
     changes = {**(overrides or {}), **settings}
     with _ended_by_sigterm():
         workflow = open_workflow(folder, "train", overlays=overlays, overrides=changes, trust=trust)
-        run_workflow(workflow, folder)
+        try:
+            run_workflow(workflow, folder)
+        except SystemExit as end:
+            if end.code != 0:
+                raise
     return run
 
 

@@ -59,7 +59,7 @@ def join(*, device: torch.device) -> None:
 
 def _check_gpus(device: torch.device) -> None:
     here, there = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
-    if device.index is not None:
+    if ":" in str(device):
         raise BundleError(
             f"device {device} is one GPU for {here} processes", expected="cuda", next_step="leave its number out"
         )

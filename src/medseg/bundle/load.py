@@ -64,7 +64,8 @@ def open_workflow(
 
 def _writable(overrides: Mapping[str, Any]) -> list[Path]:
     """The folders that whoever runs the bundle has named for its results."""
-    return [Path(str(overrides[name])) for name in ("output_dir", "run_dir") if name in overrides]
+    names = ("output_dir", "run_dir", "cache_dir")
+    return [Path(str(overrides[name])) for name in names if overrides.get(name) is not None]
 
 
 def _workflow(files: Sequence[Path], purpose: Purpose, *, writable: Sequence[Path] | None) -> Any:

@@ -35,6 +35,10 @@ class Want:
         return f"{file}{f':{self.line}' if self.line else ''}: {_shown(self.name)}: {self.what}"
 
 
+_NAMED_FOLDERS = (None, "@output_dir", "@run_dir", "@cache_dir")
+"""What whoever runs a bundle names."""
+
+
 def wants_of(ids: Mapping[str, Node]) -> list[Want]:
     """What the merged configuration wants.
 
@@ -159,7 +163,7 @@ def _of_component(content: Mapping[str, Node]) -> Iterator[str]:
 def _of_argument(name: str, value: object) -> Iterator[str]:
     if name in table("arguments")["refused"] and value is not None and value is not False:
         yield f"gives the argument {name}"
-    elif name in table("arguments")["written"] and value not in ("@output_dir", "@run_dir"):
+    elif name in table("arguments")["written"] and value not in _NAMED_FOLDERS:
         yield f"writes to a folder of its own choice, {name}: {_shown(value)}"
     elif name == "reader":
         for one in value if isinstance(value, list) else [value]:

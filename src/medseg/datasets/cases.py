@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from copy import deepcopy
 from typing import Any, TypeAlias
 
 import numpy as np
 from monai.transforms import Compose, Randomizable, RandomizableTrait
 from torch.utils.data import Dataset
 
+from medseg.datasets.cache import DiskCache
+from medseg.datasets.items import Item, copy_of, lean, size_bytes
+from medseg.datasets.threads import single_threads
 from medseg.errors import BundleError, MedsegError, user_error
+from medseg.intake.checks import memory_bytes
 
-Item: TypeAlias = dict[str, Any]
+logger = logging.getLogger(__name__)
+
 Chain: TypeAlias = Callable[[Any], Any] | Sequence[Callable[[Any], Any]]
 
 _MOST_THREADS = 4
@@ -22,7 +26,9 @@ _MOST_THREADS = 4
 
 
 class CaseDataset(Dataset[Item | list[Item]]):
-    """Cases through MONAI dictionary transforms, the deterministic part kept in memory.
+    """Cases through MONAI dictionary transforms, the deterministic part done once and kept in memory and on disk.
+
+    What is kept, and where, changes no number: only how often the deterministic part is computed.
 
     Parameters
     ----------
@@ -36,11 +42,19 @@ class CaseDataset(Dataset[Item | list[Item]]):
         Together with the epoch and the case it fixes the random state of `augmentation`.
     cache
         True preprocesses all cases now, with threads, and keeps the results; False preprocesses at each access.
+    memory_gib
+        What the kept cases may take at most; those beyond it are prepared, or read from disk, at each access, and a
+        warning says how many. None: half of the memory of the machine, or of its container.
+    disk_cache
+        Folder of a `DiskCache`, which the next run reads; None for none.
+    disk_gib
+        Size of that folder above which its oldest files go.
 
     Raises
     ------
     BundleError
-        A random transform stands in `preprocessing`: its first draw would be kept for the whole training.
+        A random transform stands in `preprocessing`: its first draw would be kept for the whole training. Or the
+        disk cache cannot hold what the transforms make.
     """
 
     def __init__(
@@ -51,13 +65,20 @@ class CaseDataset(Dataset[Item | list[Item]]):
         *,
         seed: int = 0,
         cache: bool = True,
+        memory_gib: float | None = None,
+        disk_cache: str | None = None,
+        disk_gib: float = 50.0,
     ) -> None:
         self.data = tuple(data)
         self.preprocessing = _composed(preprocessing)
         self.augmentation = None if augmentation is None else _composed(augmentation)
         self.seed = seed
         _refuse_random(self.preprocessing)
-        self._cached = self._preprocess_all() if cache else None
+        self._disk = None
+        if disk_cache is not None:
+            self._disk = DiskCache(disk_cache, transforms=self.preprocessing, most_gib=disk_gib)
+        self._most_bytes = memory_bytes() // 2 if memory_gib is None else int(memory_gib * 2**30)
+        self._cached = self._preprocess_all() if cache else {}
 
     def __len__(self) -> int:
         return len(self.data)
@@ -65,19 +86,44 @@ class CaseDataset(Dataset[Item | list[Item]]):
     def __getitem__(self, index: int) -> Item | list[Item]:
         """The case `index % len(self)` as it is in epoch `index // len(self)`; `EpochSampler` gives such indices."""
         epoch, i = divmod(index, len(self))
-        item = self._preprocess(i) if self._cached is None else deepcopy(self._cached[i])
+        item = copy_of(self._cached[i]) if i in self._cached else self._preprocess(i)
         if self.augmentation is None:
             return item
         if isinstance(self.augmentation, Randomizable):
             self.augmentation.set_random_state(seed=_seed(self.seed, epoch, i))
         return self._applied(self.augmentation, item, i)
 
-    def _preprocess_all(self) -> list[Item | list[Item]]:
-        with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-            return list(pool.map(self._preprocess, range(len(self))))
+    def _preprocess_all(self) -> dict[int, Item | list[Item]]:
+        """By index, as many as memory may take; each once in any case, so that a broken one is found at the start."""
+        kept: dict[int, Item | list[Item]] = {}
+        left = self._most_bytes
+        with single_threads(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+            for i, item in enumerate(pool.map(self._preprocess, range(len(self)))):
+                left -= size_bytes(item)
+                if left >= 0:
+                    kept[i] = item
+        self._tell(len(kept))
+        return kept
+
+    def _tell(self, kept: int) -> None:
+        if kept < len(self):
+            logger.warning(
+                "%d of %d cases are kept in memory (%.1f GiB), the others are %s at each access",
+                *(kept, len(self), self._most_bytes / 2**30),
+                "prepared anew" if self._disk is None else "read from disk",
+            )
+        if self._disk is not None:
+            read, made = self._disk.counts
+            logger.info("disk cache %s: %d cases read, %d prepared", self._disk.folder, read, made)
+            self._disk.prune()
 
     def _preprocess(self, i: int) -> Item | list[Item]:
-        return self._applied(self.preprocessing, dict(self.data[i]), i)
+        if self._disk is None:
+            return self._prepared(i)
+        return self._disk.get(self.data[i], lambda: self._prepared(i))
+
+    def _prepared(self, i: int) -> Item | list[Item]:
+        return lean(self._applied(self.preprocessing, dict(self.data[i]), i))
 
     def _applied(self, chain: Callable[[Any], Any], item: Item | list[Item], i: int) -> Item | list[Item]:
         """`chain` of `item`, with the case's id kept in the result and named in every error."""

@@ -1,66 +1,124 @@
 """Cross-validate a bundle: train and score each fold, one table over all cases, and the ensemble as a bundle.
 
-python pipelines/cross_validate.py BUNDLE --datalist DATALIST.json -o DIR [--folds 5] [--fold K ...] [--seed 42]
-    [--with-test] [--overlay NAME ...] [key=value ...]
+python pipelines/cross_validate.py BUNDLE --datalist DATALIST.json -o DIR [--folds 5] [--fold K ...] [--jobs N]
+    [--seed 42] [--with-test] [--overlay NAME ...] [--device cpu|cuda|cuda:1] [key=value ...]
 
-Folds keep patients together. Each fold is trained in DIR/fold_K, which is itself a bundle, and scored on its own cases;
-a fold that was begun goes on (`--resume`), one that is done is not done again. `--fold` takes some of them, so that
-folds can run side by side on other machines; when all are there, DIR/scores.csv and DIR/summary.json hold the scores of
-every case by the network that never saw its patient, and DIR/ensemble is a bundle of all folds' networks. The test part
-of the data list stays apart and the ensemble is scored on it, unless `--with-test` deals it out with the rest.
+Folds keep patients together. Each fold is trained in DIR/fold_K, which is itself a bundle, and scored on its own
+cases; a fold that was begun goes on (`--resume`), one that is done is not done again. `--jobs` runs as many folds at
+once, each with its share of the cores; `--fold` takes some of them, so that folds can run side by side on other
+machines. When all are there, DIR/scores.csv and DIR/summary.json hold the scores of every case by the network that
+never saw its patient, and DIR/ensemble is a bundle of all folds' networks. The test part of the data list stays apart
+and the ensemble is scored on it, unless `--with-test` deals it out with the rest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from medseg.cli.arguments import overrides
 from medseg.datasets import read_datalist, write_folds
-from medseg.errors import MedsegError
+from medseg.errors import BundleError, DataError, MedsegError
 from medseg.evaluation import summarise, write_scores, write_summary
 from medseg.evaluation.table import read_scores
 from medseg.workflows import evaluate, train
+from medseg.workflows.predict import CaseOptions
 
 
 def main() -> int:
     """Train and score the folds that are asked for; when all are done, what they say together."""
     options = _options()
     folder = options.output.resolve()
+    chosen = options.fold or list(range(options.folds))
+    _refuse_unknown(chosen, options.folds)
+    _refuse_other_folds(folder, folds=options.folds, seed=options.seed)
     lists = write_folds(
         options.datalist, folder / "datalists", folds=options.folds, seed=options.seed, with_test=options.with_test
     )
-    changes = overrides(options.changes)
-    for fold in options.fold or range(options.folds):
-        run_fold(options.bundle, lists[fold], folder / f"fold_{fold}", overlays=options.overlay, changes=changes)
+    if options.jobs > 1 and len(chosen) > 1:
+        run_together(chosen, jobs=options.jobs)
+    else:
+        for fold in chosen:
+            run_fold(lists[fold], folder / f"fold_{fold}", options)
     runs = [folder / f"fold_{fold}" for fold in range(options.folds)]
     missing = [run.name for run in runs if not scores_of(run).is_file()]
     if missing:
         print(f"not done yet: {', '.join(missing)}")
-        return 0
-    merge(runs, lists, folder)
-    make_ensemble(runs, folder / "ensemble")
-    if not options.with_test and read_datalist(options.datalist)["test"]:
-        evaluate(folder / "ensemble", datalist=options.datalist, output_dir=folder / "ensemble" / "evaluation")
-        show("test part, by the ensemble", folder / "ensemble" / "evaluation")
+    elif not options.only_folds:
+        conclude(runs, lists, folder, options)
     return 0
 
 
-def run_fold(bundle: str, datalist: Path, run: Path, *, overlays: Sequence[str], changes: dict[str, Any]) -> None:
+def run_together(folds: Sequence[int], *, jobs: int) -> None:
+    """This command for each fold alone, `jobs` of them at once, each with its share of the cores."""
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+
+    def alone(fold: int) -> int:
+        command = [sys.executable, *sys.argv, "--jobs", "1", "--only-folds", "--fold", str(fold)]
+        return subprocess.run(command, env=environment, check=False).returncode
+
+    with ThreadPoolExecutor(jobs) as pool:
+        codes = dict(zip(folds, pool.map(alone, folds), strict=True))
+    failed = [f"fold_{fold} (exit {code})" for fold, code in codes.items() if code]
+    if failed:
+        raise BundleError(
+            "folds that were not done", got=", ".join(failed), next_step="see above; the same command goes on"
+        )
+
+
+def run_fold(datalist: Path, run: Path, options: argparse.Namespace) -> None:
     """Train and score one fold, or what is left of it."""
     if not scores_of(run).is_file():
         begun = (run / "models" / "last.pt").is_file()
         if not begun or status_of(run) != "done":
-            train(bundle, datalist=datalist, run_dir=run, overlays=overlays, resume=begun, overrides=changes)
-        evaluate(run, datalist=datalist, output_dir=run / "evaluation")
+            train(
+                options.bundle,
+                datalist=datalist,
+                run_dir=run,
+                overlays=options.overlay,
+                resume=begun,
+                device=options.device,
+                overrides=overrides(options.changes),
+            )
+        score_bundle(run, datalist, run / "evaluation", options.device)
     show(run.name, run / "evaluation")
+
+
+def score_bundle(bundle: Path, datalist: Path, target: Path, device: str | None) -> None:
+    """Score the test cases of the data list; where any has no score there is no table to go on with.
+
+    Raises
+    ------
+    DataError
+        Cases failed.
+    """
+    report = evaluate(bundle, datalist=datalist, output_dir=target, options=CaseOptions(device=device))
+    if report.failed:
+        (target / "scores.csv").unlink(missing_ok=True)
+        raise DataError(
+            f"{bundle.name}: {len(report.failed)} of {len(report.cases)} cases have no scores",
+            next_step=f"see {target / 'report.json'}",
+        )
+
+
+def conclude(runs: Sequence[Path], lists: Sequence[Path], folder: Path, options: argparse.Namespace) -> None:
+    """The table over all cases, the ensemble, and its scores on the test part that stayed apart."""
+    merge(runs, lists, folder)
+    ensemble = folder / "ensemble"
+    make_ensemble(runs, ensemble)
+    if not options.with_test and read_datalist(options.datalist)["test"]:
+        score_bundle(ensemble, options.datalist, ensemble / "evaluation", options.device)
+        show("test part, by the ensemble", ensemble / "evaluation")
 
 
 def scores_of(run: Path) -> Path:
@@ -85,9 +143,7 @@ def merge(runs: Sequence[Path], lists: Sequence[Path], folder: Path) -> None:
 def make_ensemble(runs: Sequence[Path], ensemble: Path) -> None:
     """A bundle like the first fold's whose weights are those of all folds: the mean of their logits."""
     shutil.rmtree(ensemble, ignore_errors=True)
-    left_out = shutil.ignore_patterns(
-        "evaluation", "tensorboard", "*.pt", "run.json", "*.csv", "training.*", "precision.json"
-    )
+    left_out = shutil.ignore_patterns("evaluation", "tensorboard", "models", "run.json", "*.csv", "training.*", "log*")
     shutil.copytree(runs[0], ensemble, ignore=left_out)
     (ensemble / "models").mkdir(exist_ok=True)
     for run in runs:
@@ -107,6 +163,27 @@ def show(title: str, folder: Path) -> None:
         print(f"{title}: {name}: Dice {dice['mean']:.4f} [{low:.4f}, {high:.4f}], {dice['n']} cases")
 
 
+def _refuse_unknown(chosen: Sequence[int], folds: int) -> None:
+    unknown = [fold for fold in chosen if not 0 <= fold < folds]
+    if unknown:
+        raise DataError("no such fold", got=", ".join(map(str, unknown)), expected=f"0 to {folds - 1}")
+
+
+def _refuse_other_folds(folder: Path, *, folds: int, seed: int) -> None:
+    """Folds that were dealt otherwise must not be merged with these."""
+    before = folder / "datalists" / "fold_0.json"
+    if not before.is_file():
+        return
+    content = json.loads(before.read_text(encoding="utf-8"))
+    if (content.get("folds"), content.get("fold_seed")) != (folds, seed):
+        raise DataError(
+            f"{folder}: holds a cross-validation with other folds",
+            got=f"{folds} folds, seed {seed}",
+            expected=f"{content.get('folds')} folds, seed {content.get('fold_seed')}",
+            next_step="give those, or another folder",
+        )
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle")
@@ -114,11 +191,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--fold", type=int, nargs="+", help="only these, from 0 on")
+    parser.add_argument("--jobs", type=int, default=1, help="folds at once on this machine")
+    parser.add_argument("--only-folds", action="store_true", help="no table and no ensemble, even if all are done")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--with-test", action="store_true", help="deal out the test part, too")
+    parser.add_argument("--device")
     parser.add_argument("--overlay", action="append", default=[])
     parser.add_argument("changes", metavar="key=value", nargs="*", default=[])
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 if __name__ == "__main__":

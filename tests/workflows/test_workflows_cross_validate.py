@@ -1,0 +1,93 @@
+"""pipelines/cross_validate.py from the command line: folds in parts and together, one table, the ensemble."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medseg.datasets import load_datalist
+from medseg.evaluation.table import read_scores
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    *("--folds", "2", "--seed", "3", "--device", "cpu", "--overlay", "smoke", "epochs=1", "precision=fp32"),
+    *("window=[16,16,16]", "cases_at_most=null"),
+]
+
+
+def cross_validate(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "pipelines" / "cross_validate.py", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def folds(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder, and what was printed when one fold was done and when all were."""
+    folder = tmp_path_factory.mktemp("folds") / "all"
+    said = []
+    for part in (["--fold", "1"], []):
+        done = cross_validate("mr_hippocampus", "--datalist", volumes, "-o", folder, *SMALL, *part)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    return folder, said
+
+
+def test_one_fold_alone_leaves_the_others_for_later(folds: tuple[Path, list[str]]) -> None:
+    _, (first, second) = folds
+    assert "not done yet: fold_0" in first
+    assert "all folds: mean over regions: Dice" in second
+    assert "test part, by the ensemble: mean over regions: Dice" in second
+
+
+def test_every_case_is_scored_once_by_the_network_that_never_saw_it(
+    folds: tuple[Path, list[str]], volumes: Path
+) -> None:
+    folder, _ = folds
+    whole = [case["id"] for part in ("training", "validation") for case in load_datalist(volumes, part)]
+    assert sorted({row.case for row in read_scores(folder)}) == sorted(whole)
+    for fold in range(2):
+        seen = {
+            c["id"] for p in ("training", "validation") for c in load_datalist(folder / f"fold_{fold}/datalist.json", p)
+        }
+        scored = {row.case for row in read_scores(folder / f"fold_{fold}" / "evaluation")}
+        assert not seen & scored
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    dice = summary["mean_over_regions"]["dice"]
+    assert dice["n"] == len(whole)
+    assert dice["mean_ci95"][0] <= dice["mean"] <= dice["mean_ci95"][1]
+
+
+def test_the_ensemble_is_a_bundle_of_all_folds_networks(folds: tuple[Path, list[str]], volumes: Path) -> None:
+    folder, _ = folds
+    assert sorted(path.name for path in (folder / "ensemble" / "models").glob("*.pt")) == ["fold_0.pt", "fold_1.pt"]
+    scored = {row.case for row in read_scores(folder / "ensemble" / "evaluation")}
+    assert scored == {case["id"] for case in load_datalist(volumes, "test")}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--fold", "2"], "no such fold; got 2; expected 0 to 1"),
+        (["--seed", "4"], "with other folds; got 2 folds, seed 4"),
+    ],
+    ids=["fold", "seed"],
+)
+def test_folds_that_do_not_belong_together_are_refused(
+    folds: tuple[Path, list[str]], volumes: Path, words: list[str], message: str
+) -> None:
+    done = cross_validate("mr_hippocampus", "--datalist", volumes, "-o", folds[0], *SMALL, *words)
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_folds_run_together_end_in_the_same_table(folds: tuple[Path, list[str]], volumes: Path, tmp_path: Path) -> None:
+    """CPU runs repeat bit for bit, so two processes at once give what one after the other gave."""
+    done = cross_validate("mr_hippocampus", "--datalist", volumes, "-o", tmp_path / "all", *SMALL, "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "all" / "scores.csv").read_text() == (folds[0] / "scores.csv").read_text()

@@ -194,7 +194,7 @@ SHIFTS: dict[str, Shift] = {
     "narrow round field, padded by -3024": round_field(-3024, 0.8),
     "rolled by 15 degrees": turned(15, (0, 1)),
     "tilted by 12 degrees": turned(12, (1, 2)),
-    "prone": turned(180, (0, 1)),
+    "turned by 180 degrees: prone under a supine header": turned(180, (0, 1)),
     "child, half the size": sized(0.5),
     "a fifth larger": sized(1.2),
     "stored in other axes": stored_otherwise,

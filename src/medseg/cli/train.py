@@ -70,8 +70,10 @@ def _train(arguments: argparse.Namespace) -> int:
             say_error_values(stopped, SOME_FAILED)
         return SOME_FAILED
     values = _values(folder)
-    far = f"not finished, --resume goes on behind epoch {values['epoch']} of {values['epochs']}"
-    say_result(arguments, f"{'trained' if values['status'] == 'done' else far}: {folder}", values)
+    far = "trained"
+    if values["status"] != "done":
+        far = f"not finished, --resume goes on behind epoch {values['epoch']} of {values['epochs']}"
+    say_result(arguments, f"{far}: {folder}", values)
     return DONE
 
 
@@ -83,5 +85,8 @@ def _checked_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _values(folder: Path) -> dict[str, Any]:
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    file = folder / "run.json"
+    if not file.is_file():  # of a bundle without medseg's RunRecord
+        return {"run": str(folder), "status": "done"}
+    record = json.loads(file.read_text(encoding="utf-8"))
     return {"run": str(folder), **{name: record[name] for name in _TOLD}}

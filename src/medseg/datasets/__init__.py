@@ -17,10 +17,12 @@ from medseg.datasets.splits import split_by_patient
 
 if TYPE_CHECKING:
     from medseg.datasets.cases import CaseDataset
+    from medseg.datasets.loader import CaseLoader
     from medseg.datasets.sampler import EpochSampler, ShareSampler
 
 __all__ = [
     "CaseDataset",
+    "CaseLoader",
     "EpochSampler",
     "ShareSampler",
     "copy_datalist",
@@ -35,6 +37,7 @@ __all__ = [
 
 _LATE = {
     "CaseDataset": "medseg.datasets.cases",
+    "CaseLoader": "medseg.datasets.loader",
     "EpochSampler": "medseg.datasets.sampler",
     "ShareSampler": "medseg.datasets.sampler",
 }

@@ -2,6 +2,7 @@
 
 from medseg.training.board import Board
 from medseg.training.checkpoints import Checkpoints
+from medseg.training.data_wait import DataWait
 from medseg.training.determinism import Deterministic
 from medseg.training.distributed import join, leave, share_of_batch
 from medseg.training.handlers import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
@@ -16,6 +17,7 @@ from medseg.training.step import EvaluationStep, TrainingStep
 __all__ = [
     "Board",
     "Checkpoints",
+    "DataWait",
     "Deterministic",
     "EarlyStop",
     "EvaluationStep",

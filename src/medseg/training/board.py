@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 class Board:
     """Handler of the trainer that writes `run_dir`/tensorboard.
 
-    Scalars: loss (mean of the epoch), learning rate, seconds an epoch, and all validation metrics (each label's Dice
-    and IoU). Images: of the first `pictures` validation cases, input | truth | prediction | contours of both, volumes
-    in three planes. PR curves: each label's, over all voxels of the validation cases. Graph: the network as it runs
-    on the first batch. HParams: `settings` and the final scores, by which runs are compared. Of several processes the
-    first writes, and draws the first of its own cases.
+    Scalars: loss (mean of the epoch), learning rate, seconds an epoch, the share of waiting for data, and all
+    validation metrics (each label's Dice and IoU). Images: of the first `pictures` validation cases, input | truth |
+    prediction | contours of both, volumes in three planes. PR curves: each label's, over all voxels of the validation
+    cases. Graph: the network as it runs on the first batch. HParams: `settings` and the final scores, by which runs
+    are compared. Of several processes the first writes, and draws the first of its own cases.
 
     Parameters
     ----------
@@ -106,6 +106,8 @@ class Board:
         self._writer.add_scalar("train/loss", self._losses.mean(), epoch)
         self._writer.add_scalar("train/learning_rate", self._learning_rate, epoch)
         self._writer.add_scalar("train/epoch_seconds", time.perf_counter() - self._epoch_start, epoch)
+        if hasattr(engine.state, "data_wait"):
+            self._writer.add_scalar("train/data_wait", engine.state.data_wait, epoch)
         if self.evaluator.state.epoch == epoch:
             for name, value in self.evaluator.state.metrics.items():
                 self._writer.add_scalar(name if "/" in name else f"validation/{name}", float(value), epoch)

@@ -25,10 +25,11 @@ _FIRST = ("epoch", "loss", "learning_rate", "seconds")
 class History:
     """Handler of the trainer: writes `run_dir`/history.csv after each epoch, training.png and training.svg at the end.
 
-    Columns: epoch, loss (mean over the epoch's steps), learning_rate (that of the epoch), seconds, and each metric of
-    the validation engine, empty in epochs without validation. A resumed run goes on behind the epoch of its
-    checkpoint: rows of later epochs, which are run again, are dropped. Attach it behind the validation handler and
-    before the checkpoints. Of several processes the first writes.
+    Columns: epoch, loss (mean over the epoch's steps), learning_rate (that of the epoch), seconds, data_wait (the share
+    of the steps' time, where `DataWait` is attached before), and each metric of the validation engine, empty in epochs
+    without validation. A resumed run goes on behind the epoch of its checkpoint: rows of later epochs, which are run
+    again, are dropped. Attach it behind the validation handler and before the checkpoints. Of several processes the
+    first writes.
 
     Parameters
     ----------
@@ -68,6 +69,8 @@ class History:
             "learning_rate": self._learning_rate,
             "seconds": time.perf_counter() - self._start,
         }
+        if hasattr(engine.state, "data_wait"):
+            values["data_wait"] = engine.state.data_wait
         if self.evaluator.state.epoch == engine.state.epoch:
             values |= {name: float(value) for name, value in self.evaluator.state.metrics.items()}
         self._rows.append({"epoch": str(engine.state.epoch), **{k: f"{v:.6g}" for k, v in values.items()}})

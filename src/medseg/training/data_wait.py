@@ -1,0 +1,68 @@
+"""How much of the training's time goes into waiting for data."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from ignite.engine import Events
+
+from medseg.processes import is_first
+
+logger = logging.getLogger(__name__)
+
+MOST = 0.05
+"""The share of the steps' time above which the run says what to do."""
+
+LEAST_SECONDS = 10.0
+"""A run that has waited less than this altogether needs no advice."""
+
+
+class DataWait:
+    """Handler of the trainer that measures what share of the steps' time is spent waiting for the next batch.
+
+    A step is from asking for a batch to the end of what is done with it; validation and checkpoints are not counted.
+    Behind each epoch its share stands in `engine.state.data_wait`, from where `History` and `Board` take it; the run's
+    end tells that of the whole run, and above 5 % what to do. Attach it before those two.
+    """
+
+    def __init__(self) -> None:
+        self._asked = 0.0
+        self._waited = self._spent = 0.0
+        self._waited_before = self._spent_before = 0.0
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._ask)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._got)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._done)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        engine.add_event_handler(Events.COMPLETED, self._tell)
+
+    def _begin(self, engine: Any) -> None:
+        self._waited_before, self._spent_before = self._waited, self._spent
+
+    def _ask(self, engine: Any) -> None:
+        self._asked = time.perf_counter()
+
+    def _got(self, engine: Any) -> None:
+        self._waited += time.perf_counter() - self._asked
+
+    def _done(self, engine: Any) -> None:
+        self._spent += time.perf_counter() - self._asked
+
+    def _epoch(self, engine: Any) -> None:
+        spent = self._spent - self._spent_before
+        engine.state.data_wait = (self._waited - self._waited_before) / spent if spent > 0 else 0.0
+
+    def _tell(self, engine: Any) -> None:
+        if self._spent == 0 or not is_first():
+            return
+        share = self._waited / self._spent
+        text, numbers = "waiting for data: %.1f %% of the steps' time (%.1f of %.1f s)", (self._waited, self._spent)
+        if share > MOST and self._waited > LEAST_SECONDS:
+            advice = "; more workers (workers=2), or augmentation on the GPU (--overlay gpu_augmentation), would help"
+            logger.warning(text + advice, 100 * share, *numbers)
+        else:
+            logger.info(text, 100 * share, *numbers)

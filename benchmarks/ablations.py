@@ -121,6 +121,15 @@ def _oversampling(config: Mapping[str, Any]) -> Change | str:
     return {"train::augmentation": after} if after != before else "the recipe does not oversample"
 
 
+def variants_of(bundle: str) -> dict[str, Change | str]:
+    """Those of its recipe; where it offers deep supervision as an overlay, with that."""
+    overlay = find_bundle(bundle) / "configs" / "deep_supervision.yaml"
+    found = variants(recipe_of(bundle))
+    if overlay.is_file():
+        found["with deep supervision"] = yaml.safe_load(overlay.read_text(encoding="utf-8"))
+    return found
+
+
 def recipe_of(bundle: str) -> dict[str, Any]:
     """common.yaml and train.yaml as one dict, references as they are written."""
     folder = find_bundle(bundle) / "configs"
@@ -130,7 +139,7 @@ def recipe_of(bundle: str) -> dict[str, Any]:
 
 def run_all(options: argparse.Namespace, datalist: Path) -> dict[str, list[Path]]:
     """Train and score what is missing; the folders with scores of each variant, one a seed."""
-    found = variants(recipe_of(options.bundle))
+    found = variants_of(options.bundle)
     unknown = sorted(set(options.only or []) - set(found))
     if unknown:
         raise SystemExit(f"no such variant: {', '.join(unknown)}; there are: {', '.join(found)}")
@@ -209,7 +218,7 @@ def table_of(scored: Mapping[str, Sequence[Path]], patients: Mapping[str, str], 
 
 def publish(options: argparse.Namespace, table: Table) -> None:
     """Print; write JSON into the folder, and into benchmarks/results for the page."""
-    skipped = {name: why for name, why in variants(recipe_of(options.bundle)).items() if isinstance(why, str)}
+    skipped = {name: why for name, why in variants_of(options.bundle).items() if isinstance(why, str)}
     about = {**machine(), "device": options.device, "seeds": " ".join(map(str, options.seeds))}
     length = f"{options.epochs} epochs" if options.epochs else f"{options.minutes:g} minutes"
     about |= {"bundle": find_bundle(options.bundle).name, "fold": f"{options.fold} of {options.folds}"}

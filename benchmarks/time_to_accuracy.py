@@ -233,7 +233,7 @@ def curve_table(race: Race, curves: dict[str, list[dict[str, Any]]], names: dict
                 ]
             )
     table.notes.append(
-        "The last row of each side is its result (ours: the best by the validation cases); rows before it are within the schedule."
+        "The last row of each side is its result (ours: the best by validation); the others are within a schedule."
     )
     return table
 
@@ -263,7 +263,8 @@ def drawn(curves: dict[str, list[dict[str, Any]]], race: Race) -> str:
     """The curves as SVG, time on a linear axis."""
     sketch = Drawing("Dice against wall time", ", ".join(curves))
     values = [point["dice"] for points in curves.values() for point in points] or [0.0]
-    x = sketch.across(0.0, race.limit_s / 60 * 1.05)
+    last = max([race.limit_s, *(point["seconds"] for points in curves.values() for point in points)])
+    x = sketch.across(0.0, last / 60 * 1.05)
     y = sketch.upwards(max(0.0, min(values) - 0.02), min(1.0, max(values) + 0.02))
     sketch.x_axis(x, "minutes")
     sketch.y_axis(y, "Dice of the fold's cases")

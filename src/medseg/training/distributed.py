@@ -5,6 +5,7 @@ The configuration multi_gpu.yaml of a bundle names what is here; in a run of one
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import time
@@ -37,7 +38,7 @@ def join(*, device: torch.device) -> None:
     """Meet the other processes that torchrun has started: by NCCL where `device` is a GPU, by Gloo on the CPU.
 
     On GPUs each process takes the one that torchrun gave it; its "cuda" is that one from now on. The processes but the
-    first say nothing below a warning.
+    first tell nothing but errors: whatever else there is to say, the first one says, too.
 
     Raises
     ------
@@ -47,13 +48,13 @@ def join(*, device: torch.device) -> None:
     rank, count = launched()
     if "WORLD_SIZE" not in os.environ:
         logger.warning("multi_gpu has no effect: there is one process; %s starts N of them", _START)
+    if rank > 0:
+        logging.getLogger("medseg").setLevel(logging.ERROR)
     if count == 1 or processes() > 1:
         return
     if device.type == "cuda":
         _check_gpus(device)
     idist.initialize("nccl" if device.type == "cuda" else "gloo")
-    if rank > 0:
-        logging.getLogger("medseg").setLevel(logging.WARNING)
     logger.info("%d processes train together, by %s", count, idist.backend())
 
 
@@ -72,10 +73,14 @@ def _check_gpus(device: torch.device) -> None:
 
 
 def leave() -> None:
-    """Part from the other processes when all of them are done; nothing happens in a run of one process."""
+    """Wait until all processes are done, and part from them when Python ends; without effect in a run of one.
+
+    Not before: processes that have parted cannot be relied on to meet again, and another run may follow.
+    """
     if processes() > 1:
         idist.barrier()
-        idist.finalize()
+        atexit.unregister(idist.finalize)
+        atexit.register(idist.finalize)
 
 
 def share_of_batch(batch_size: int) -> int:

@@ -75,7 +75,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     again = Trained(tmp_path, {1: 0.5})
     again.engine.logger.disabled = True
     with pytest.raises(
-        TrainingError, match=r"model\.pt could not be written; got \[Errno 28\] No space left.*free some"
+        TrainingError, match=r"last\.pt could not be written; got \[Errno 28\] No space left.*free some"
     ):
         again.engine.run([0], max_epochs=1)
     assert {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()} == before

@@ -14,6 +14,8 @@ from medseg.signals import TERMINATED
 from medseg.training import Checkpoints, TrainingStep
 from medseg.workflows import train
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 class Gone(BaseException):
     """Stands for what ends a process: no handler may swallow it."""

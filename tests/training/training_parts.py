@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+import pytest
 import torch
 from PIL import Image as Pillow
 
 from medseg.datasets import prepare
+from medseg.training import Board
 
 BUNDLES = ("mr_hippocampus", "cxr_heart_lung")
 """The 3-D and the 2-D bundle whose runs are repeated, resumed, killed."""
@@ -61,7 +64,9 @@ def write_cases(bundle: str, folder: Path) -> Path:
 def _write_volume(folder: Path, i: int, *, spacing_mm: float) -> None:
     """20^3 voxels; the CT bundles know one label."""
     image, label = ball(i, 20, 3)
-    files = {"images": image.astype(np.int16), "labels": label if spacing_mm == 1.0 else label.clip(max=1)}
+    if spacing_mm > 1.0:  # Hounsfield units: soft tissue in air
+        image, label = image - 100 + np.array([-900, 0, 20])[label], label.clip(max=1)
+    files = {"images": image.astype(np.int16), "labels": label}
     for name, array in files.items():
         affine = np.diag([spacing_mm] * 3 + [1.0])
         nibabel.save(nibabel.Nifti1Image(array, affine), folder / name / f"case_{i}.nii.gz")
@@ -105,3 +110,12 @@ def history(run: Path) -> list[dict[str, str]]:
     with (run / "history.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [{name: text for name, text in row.items() if "seconds" not in name and "wait" not in name} for row in rows]
+
+
+@contextmanager
+def without_pictures() -> Iterator[None]:
+    """No plots and no graph of the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("medseg.training.history.save_training_plots", lambda *_: None)
+        patch.setattr(Board, "_graph", lambda *_: None)
+        yield

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from medseg.errors import BundleError, OutputError
+from medseg.files import atomic_write
 
 WORKFLOW_FILES = ("evaluate.yaml", "inference.yaml")
 _WRITTEN = (
@@ -59,33 +60,42 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
 
 
 def _open(workflow: Any, run_dir: str, *, datalist: str, resume: bool) -> None:
-    from medseg.datasets import copy_datalist  # late: it brings numpy, which reading a configuration does not need
+    from medseg.datasets.datalist import (
+        copy_datalist,
+        read_datalist,
+    )  # late: numpy, which reading a configuration spares
 
     source, target = workflow.config_root_path.resolve(), Path(run_dir).resolve()
     if resume:
         _refuse_other_run(workflow, target)
     else:
         _refuse_overwriting(target)
+    read_datalist(datalist)
     try:
-        if Path(datalist).resolve() != target / "datalist.json":
-            copy_datalist(datalist, target / "datalist.json")
         for name in ("configs", "docs", "models"):
             (target / name).mkdir(parents=True, exist_ok=True)
-        _write_configs(workflow, source, target / "configs")
+        _write_configs(workflow, source, target / "configs")  # first: it makes the folder known as one of a run
+        if Path(datalist).resolve() != target / "datalist.json":
+            copy_datalist(datalist, target / "datalist.json")
         _write_readme(source.parent, target)
     except OSError as error:
         raise OutputError(f"{target}: the run's folder cannot be written", got=str(error)) from error
 
 
 def _refuse_overwriting(target: Path) -> None:
-    weights = sorted(f"models/{path.name}" for path in (target / "models").glob("*.pt"))
-    found = weights or [name for name in _WRITTEN if (target / name).exists() and not _is_run(target)]
+    weights = sorted(f"models/{path.name}" for path in (target / "models").glob("[!.]*.pt"))  # not what a kill left
+    found = weights or [name for name in _WRITTEN if _holds(target / name) and not _is_run(target)]
     if found:
         raise BundleError(
             f"{target}: the folder already holds {', '.join(found)}",
             expected="a new folder, so that nothing is lost",
             next_step="name another folder" + (", or continue this run with --resume" if _is_run(target) else ""),
         )
+
+
+def _holds(path: Path) -> bool:
+    """Whether anything would be lost: a run that was killed as it began leaves empty folders, and hidden files."""
+    return any(not one.name.startswith(".") for one in path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _refuse_other_run(workflow: Any, target: Path) -> None:
@@ -146,7 +156,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(config: dict[str, Any], path: Path) -> None:
-    path.write_text(yaml.safe_dump(_plain(config), sort_keys=False, width=120), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(yaml.safe_dump(_plain(config), sort_keys=False, width=120), encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ import torch
 from ignite.engine import Events
 
 from medseg.errors import BundleError
+from medseg.files import SharedFolder
 from medseg.processes import is_first, launched
 from medseg.training.checkpoint_files import LAST, load_checkpoint, save_checkpoint, save_weights
 from medseg.training.distributed import gathered
@@ -71,22 +72,23 @@ class Checkpoints:
         self.stops = Stops(run_dir=Path(run_dir), evaluator=evaluator, save=self._save_last)
 
     def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.STARTED, self._tidy)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
         engine.add_event_handler(Events.COMPLETED, self.finish)
         self.stops.attach(engine)
 
     def save(self, engine: Any) -> None:
         """Write models/last.pt, and models/model.pt when this epoch is the best so far."""
-        if is_first() and self.evaluator.state.best_metric_epoch == engine.state.epoch:
-            save_weights(self.evaluated.state_dict(), self.folder / "model.pt")
         self._save_last(engine)
+        if self.evaluator.state.best_metric_epoch == engine.state.epoch:
+            self._save_best()
         self.stops.after_epoch(engine)
 
     def finish(self, engine: Any) -> None:
         """A run that ended before its first validation ships its last weights, so that it is a complete bundle."""
         if is_first() and self.evaluator.state.best_metric_epoch < 1:
             logger.warning("the run was never validated (validate_every): models/model.pt are its last weights")
-            save_weights(self.evaluated.state_dict(), self.folder / "model.pt")
+            self._save_best()
 
     def restore(self, engine: Any, *, resume: bool) -> None:
         """Put the run back where its last whole checkpoint left it; nothing happens unless `resume`.
@@ -104,9 +106,23 @@ class Checkpoints:
         self._refuse_finished(state, engine)
         self._restore_parts(state)
         self._restore_engines(state, engine)
+        if state["best_metric_epoch"] == state["epoch"]:
+            self._save_best()  # the run may have been killed behind last.pt and before model.pt
         steps = state.get("steps", 0)
         begun = f" and step {steps} of the next" if steps else ""
         logger.info("resumed after epoch %d of %d%s", state["epoch"], engine.state.max_epochs, begun)
+
+    def _tidy(self, engine: Any) -> None:
+        """Remove what a killed run had begun to write."""
+        if is_first():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            run = self.folder.parent
+            for folder in filter(Path.is_dir, (self.folder, run, run / "configs")):
+                SharedFolder(folder).close()
+
+    def _save_best(self) -> None:
+        if is_first():
+            save_weights(self.evaluated.state_dict(), self.folder / "model.pt")
 
     def _save_last(self, engine: Any) -> None:
         randoms = gathered([random_states()])

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from ignite.engine import Events
 
+from medseg.processes import is_first
 from medseg.signals import StopRequests
 from medseg.training.checkpoint_files import LAST
 from medseg.training.distributed import processes
@@ -44,6 +45,7 @@ class Stops:
         self.run_dir, self.evaluator, self.save = run_dir, evaluator, save
         self.requests = StopRequests()
         self._noticed: float | None = None
+        self._told = False
 
     def attach(self, engine: Any) -> None:
         """Listen while the trainer runs."""
@@ -77,6 +79,9 @@ class Stops:
 
     def _failed(self, engine: Any, error: BaseException) -> None:
         self.requests.release()
+        if self._told or not is_first():  # ignite reports an exception twice: of the step's loop and of the run
+            return
+        self._told = True
         why = f"stopped by {self.requests.signal.name}" if self.requests.signal else "the run has stopped"
         if not (self.run_dir / "models" / LAST).is_file():
             logger.warning("%s before its first checkpoint: start it again as before", why)

@@ -60,6 +60,7 @@ OURS = (
     r"resumed after epoch 1 of 2",
     r"started for 1 epochs, resumed for 2: the learning rate's schedule stays as it was started",
     r"precision auto: .*",
+    r"waiting for data: \d+\.\d % of the steps' time \(\d+\.\d of \d+\.\d s\)",
     r"\d of \d cases done, 0 failed.*",
     r"datalist .*: only \d of \d cases are used, as the configuration says",
     r"medseg: error: \S*nowhere: no such file or folder",

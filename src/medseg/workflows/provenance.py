@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,16 +22,27 @@ def precision_used(segmenter: Segmenter) -> str:
 def peak_memory_bytes(device: torch.device) -> dict[str, int]:
     """The most memory that this process has held so far, and that torch has held on the GPU."""
     peaks: dict[str, int] = {}
-    try:
-        import resource
-    except ImportError:  # Windows
-        pass
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
-        peaks["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    process = _process_peak_bytes()
+    if process is not None:
+        peaks["process"] = process
     if device.type == "cuda":
         peaks["cuda"] = torch.cuda.max_memory_allocated(device)
     return peaks
+
+
+def _process_peak_bytes() -> int | None:
+    """From proc(5) on Linux, whose getrusage counts what the process that started this one held; None on Windows."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text("ascii", errors="replace"), re.MULTILINE)
+        if found is not None:
+            return int(found[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def confidence_table(confidence: Sequence[ClassConfidence], names: Mapping[int, str]) -> list[dict[str, Any]]:

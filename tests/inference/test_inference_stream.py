@@ -18,7 +18,7 @@ from scipy.special import entr, softmax
 from medseg.errors import BundleError
 from medseg.inference import Foreground, Mirror, Segmenter, SlidingWindow, restore_labels
 from medseg.inference.memory import windows_at_once
-from medseg.inference.runner import WindowRunner
+from medseg.inference.runner import WindowRunner, _copied
 from medseg.inference.volume import Volume
 
 CPU = torch.device("cpu")
@@ -201,6 +201,17 @@ def test_a_binary_bundle_may_declare_a_threshold(classes: int, threshold: float 
     assert 0 < found.mean() < 1
 
 
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_threshold_decides_labels_and_leaves_the_probabilities_as_they_are(classes: int) -> None:
+    net, inputs, sink = network(3, classes), 8 * noise(1, 6, 6, 6), Logits()
+    logits = net(inputs[None])[0].detach()
+    expected = np.concatenate([np.zeros((1, 6, 6, 6)), logits]) if classes == 1 else logits.numpy()
+    found = label(volume(inputs), net, sinks=[sink], roi_size=[6] * 3, threshold=0.9).labels
+    np.testing.assert_allclose(softmax(sink.values, axis=0), softmax(expected, axis=0), atol=1e-6)
+    np.testing.assert_array_equal(found, softmax(expected, axis=0)[1] > 0.9)
+    assert 0 < found.sum() < (softmax(expected, axis=0)[1] > 0.5).sum()
+
+
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_mirrored_copies_are_averaged(at_once: int) -> None:
     net, inputs = network(3), noise(1, 6, 7, 8)
@@ -258,7 +269,15 @@ REAL = RuntimeError(
 )
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), REAL], ids=repr)
+OF_CUDA = RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
+OF_CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), REAL, OF_CUDA, OF_CUBLAS],
+    ids=["Python", "torch on a GPU", "torch on a CPU", "CUDA", "cuBLAS"],
+)
 def test_out_of_memory_goes_on_with_fewer_windows_and_says_so(error: Exception) -> None:
     inputs, options = volume(noise(1, 12, 12, 12)), SlidingWindow(roi_size=[6] * 3, precision="fp32", sw_batch_size=8)
     (found,), notes = WindowRunner(Hungry(2, error), settings=options, device=CPU)([inputs], sinks=[()])
@@ -286,6 +305,34 @@ def test_what_cannot_be_helped_is_raised(most: int, error: Exception) -> None:
     options = SlidingWindow(roi_size=[6] * 3, precision="fp32", sw_batch_size=2)
     with pytest.raises(type(error), match=str(error)):
         WindowRunner(Hungry(most, error), settings=options, device=CPU)([volume(noise(1, 12, 12, 12))], sinks=[()])
+
+
+@pytest.fixture
+def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch counts on a GPU: nothing taken, 1000 bytes taken at most, 3000 free."""
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 0)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 1000)
+
+
+@pytest.mark.usefixtures("pretended_gpu")
+def test_a_gpu_that_cannot_hold_one_window_is_no_reason_to_fail_before_the_cpu_was_tried() -> None:
+    """The window that is run to measure memory may be the one that does not fit."""
+    settings = SlidingWindow(roi_size=[6] * 3, precision="fp32", sw_batch_size="auto")
+    one = volume(noise(1, 12, 12, 12))
+    assert WindowRunner(Hungry(0, OF_CUDA), settings=settings, device=CPU)._measured(one) == 1
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        WindowRunner(Hungry(0, RuntimeError("shapes differ")), settings=settings, device=CPU)._measured(one)
+
+
+def test_the_copy_for_the_cpu_is_the_network_and_shares_nothing_with_it() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv3d(1, 1, 1), torch.nn.BatchNorm3d(1), torch.nn.Conv3d(1, 1, 1)).eval()
+    net[2].weight = net[0].weight  # one tensor in two places stays one
+    copied, window = _copied(net, CPU), noise(1, 1, 3, 3, 3)
+    assert torch.equal(copied(window), net(window))
+    assert copied[2].weight is copied[0].weight
+    taken = {values.data_ptr() for values in net.state_dict().values()}
+    assert taken.isdisjoint(values.data_ptr() for values in copied.state_dict().values())
 
 
 @pytest.mark.parametrize(

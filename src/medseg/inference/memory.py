@@ -10,15 +10,16 @@ LARGEST_BATCH = 16
 SHARE_OF_FREE_MEMORY = 0.5
 """Of a GPU's free memory that windows may take; the rest is for sums and the restored blocks."""
 
-_CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""torch reports that the machine's own memory is exhausted as a plain RuntimeError that names its allocator."""
+_SAYS_SO = ("DefaultCPUAllocator", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""How torch tells of memory in a plain RuntimeError: the machine's own is exhausted, and it names its allocator; or a
+GPU's, asked for past torch's allocator by CUDA itself or for a workspace of cuBLAS."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True for errors that say that memory could not be had, and for no others."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _SAYS_SO)
 
 
 def attempts(device: torch.device, batch: int) -> Iterator[tuple[torch.device, int]]:

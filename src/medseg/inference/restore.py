@@ -5,6 +5,7 @@ How the two grids lie to each other, block after block; `medseg.inference.interp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -72,6 +73,9 @@ class Restoration:
         ``(X, Y[, Z])`` of the network's grid and of the image as stored.
     sinks
         Get all logits on the native grid; then every voxel is interpolated.
+    threshold
+        Of two classes: the probability from which a voxel is foreground; None: the larger one wins. Sinks get the
+        network's logits all the same.
 
     Raises
     ------
@@ -93,9 +97,11 @@ class Restoration:
         native_shape: Sequence[int],
         device: torch.device | str = "cpu",
         sinks: Sequence[Sink] = (),
+        threshold: float | None = None,
     ) -> None:
         order, scale, shift = _axis_relation(affine, native_affine, native_shape)
         dims, self.sinks, self.native_shape = len(native_shape), tuple(sinks), tuple(native_shape)
+        self._handicap = 0.0 if threshold is None else math.log(threshold / (1 - threshold))
         self.axes = tuple(reversed(order))
         self._maps = [
             _axis_map(native_shape[i], shape[order[i]], scale[i], shift[i], torch.device(device))
@@ -140,7 +146,7 @@ class Restoration:
         if self.sinks:
             labels = self._put_dense(logits, lower, weight, inside, where)
         else:
-            labels = interpolated_labels(logits, lower, weight)
+            labels = interpolated_labels(self._decided(logits), lower, weight)
         for axis, mask in enumerate(inside):
             if not bool(mask.all()):
                 labels.masked_fill_(~along(mask, axis, len(inside)), 0)
@@ -173,8 +179,14 @@ class Restoration:
             place = (slice(first, first + dense.shape[1]), *where[1:])
             for sink in self.sinks:
                 sink.put(tuple(reversed(place)), dense.permute(0, *range(dense.ndim - 1, 0, -1)))
-            parts.append(largest(dense))
+            parts.append(largest(self._decided(dense)))
         return torch.cat(parts)
+
+    def _decided(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits whose largest one decides: p > threshold where the foreground exceeds the background by its logit."""
+        if self._handicap == 0.0:
+            return logits
+        return torch.cat([logits[:1] + self._handicap, logits[1:]])
 
 
 def restore_labels(

@@ -82,7 +82,7 @@ class WindowRunner:
         """The network with its layout, precision and test-time augmentation, on windows that lie on `device`."""
         settings, dtype = self.settings, self.precision(device)
         if (device, dtype) not in self._ready:
-            network = self.network if device == self.device else copy.deepcopy(self.network).to(device)
+            network = self.network if device == self.device else _copied(self.network, device)
             backend = self.backend if device == self.device else "torch"
             self._ready[device, dtype] = runnable(network, backend=backend, device=device, dtype=dtype)
         run = self._ready[device, dtype]
@@ -96,9 +96,22 @@ class WindowRunner:
 
     def _measured(self, volume: Volume) -> int:
         """From the memory that one window takes on the GPU."""
-        window = torch.zeros(1, volume.inputs.shape[0], *self.settings.roi_size, device=self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
-        with torch.inference_mode():
-            self._runnable(self.device, 1)(window)
+        try:
+            window = torch.zeros(1, volume.inputs.shape[0], *self.settings.roi_size, device=self.device)
+            with torch.inference_mode():
+                self._runnable(self.device, 1)(window)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return 1  # the first attempt finds it out again and notes it, the next one is made on the CPU
         return windows_at_once(self.device, bytes_per_window=torch.cuda.max_memory_allocated(self.device) - before)
+
+
+def _copied(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """A copy on `device`, made without memory of the device that the network is on: there is too little of that."""
+    moved: dict[int, object] = {id(values): values.detach().to(device, copy=True) for values in network.buffers()}
+    for values in network.parameters():
+        moved[id(values)] = torch.nn.Parameter(values.detach().to(device, copy=True), requires_grad=False)
+    return copy.deepcopy(network, moved)

@@ -48,7 +48,6 @@ class _Run:
     volume: Volume
     plan: WindowPlan
     restoration: Restoration
-    threshold: float | None
     stream: Stream = field(init=False)
     confidence: Confidence | None = None
     restore_s: float = 0.0
@@ -59,7 +58,7 @@ class _Run:
 
     def put(self, logits: torch.Tensor, at: Sequence[int]) -> None:
         started = time.perf_counter()
-        self.restoration.put(_decided(logits, self.threshold), at)
+        self.restoration.put(two_classes(logits), at)
         self.restore_s += time.perf_counter() - started
 
     def add(self, logits: torch.Tensor, at: Sequence[int]) -> None:
@@ -113,8 +112,9 @@ def _begin(volume: Volume, settings: SlidingWindow, device: torch.device, sinks:
         native_shape=volume.native_shape,
         device=device,
         sinks=sinks,
+        threshold=settings.threshold,
     )
-    run = _Run(volume, plan, restoration, settings.threshold)
+    run = _Run(volume, plan, restoration)
     weights = compute_importance_map(plan.roi_size, mode=settings.mode, sigma_scale=settings.sigma_scale, device=device)
     run.stream = Stream(plan, axes=restoration.axes, weights=weights, receiver=run, counters=[run])
     return run
@@ -177,11 +177,3 @@ def _end(run: _Run) -> Labelled:
     labels = run.restoration.finish()
     assert run.confidence is not None, "start comes first"
     return Labelled(labels, run.confidence.classes, run.restore_s + time.perf_counter() - started)
-
-
-def _decided(logits: torch.Tensor, threshold: float | None) -> torch.Tensor:
-    """Logits whose larger one decides at `threshold`: the foreground's probability exceeds it where l1 - l0 > logit."""
-    logits = two_classes(logits)
-    if threshold is None:
-        return logits
-    return torch.stack([logits[0] + math.log(threshold / (1 - threshold)), *logits[1:]])

@@ -1,14 +1,15 @@
 """Cross-validate a bundle: train and score each fold, one table over all cases, and the ensemble as a bundle.
 
 python pipelines/cross_validate.py BUNDLE --datalist DATALIST.json -o DIR [--folds 5] [--fold K ...] [--jobs N]
-    [--seed 42] [--with-test] [--overlay NAME ...] [--device cpu|cuda|cuda:1] [key=value ...]
+    [--merge] [--seed 42] [--with-test] [--overlay NAME ...] [--device cpu|cuda|cuda:1] [key=value ...]
 
 Folds keep patients together. Each fold is trained in DIR/fold_K, which is itself a bundle, and scored on its own
 cases; a fold that was begun goes on (`--resume`), one that is done is not done again. `--jobs` runs as many folds at
 once, each with its share of the cores; `--fold` takes some of them, so that folds can run side by side on other
 machines. When all are there, DIR/scores.csv and DIR/summary.json hold the scores of every case by the network that
 never saw its patient, and DIR/ensemble is a bundle of all folds' networks. The test part of the data list stays apart
-and the ensemble is scored on it, unless `--with-test` deals it out with the rest.
+and the ensemble is scored on it, unless `--with-test` deals it out with the rest. `--merge` makes the table and the
+ensemble of folds that are all done, and trains nothing. submit_slurm.py makes jobs of the folds, for a cluster.
 """
 
 from __future__ import annotations
@@ -38,12 +39,9 @@ def main() -> int:
     """Train and score the folds that are asked for; when all are done, what they say together."""
     options = _options()
     folder = options.output.resolve()
-    chosen = options.fold or list(range(options.folds))
+    chosen = [] if options.merge else options.fold or list(range(options.folds))
     _refuse_unknown(chosen, options.folds)
-    _refuse_other_folds(folder, folds=options.folds, seed=options.seed)
-    lists = write_folds(
-        options.datalist, folder / "datalists", folds=options.folds, seed=options.seed, with_test=options.with_test
-    )
+    lists = deal(options)
     if options.jobs > 1 and len(chosen) > 1:
         run_together(chosen, jobs=options.jobs)
     else:
@@ -51,11 +49,22 @@ def main() -> int:
             run_fold(lists[fold], folder / f"fold_{fold}", options)
     runs = [folder / f"fold_{fold}" for fold in range(options.folds)]
     missing = [run.name for run in runs if not scores_of(run).is_file()]
+    if missing and options.merge:
+        raise DataError("folds that have no scores yet", got=", ".join(missing), next_step="leave --merge out")
     if missing:
         print(f"not done yet: {', '.join(missing)}")
     elif not options.only_folds:
         conclude(runs, lists, folder, options)
     return 0
+
+
+def deal(options: argparse.Namespace) -> list[Path]:
+    """The data list of each fold, written into the folder, which holds no other folds."""
+    folder = options.output.resolve()
+    _refuse_other_folds(folder, folds=options.folds, seed=options.seed)
+    return write_folds(
+        options.datalist, folder / "datalists", folds=options.folds, seed=options.seed, with_test=options.with_test
+    )
 
 
 def run_together(folds: Sequence[int], *, jobs: int) -> None:
@@ -116,9 +125,14 @@ def conclude(runs: Sequence[Path], lists: Sequence[Path], folder: Path, options:
     merge(runs, lists, folder)
     ensemble = folder / "ensemble"
     make_ensemble(runs, ensemble)
-    if not options.with_test and read_datalist(options.datalist)["test"]:
+    if has_own_test_part(options):
         score_bundle(ensemble, options.datalist, ensemble / "evaluation", options.device)
         show("test part, by the ensemble", ensemble / "evaluation")
+
+
+def has_own_test_part(options: argparse.Namespace) -> bool:
+    """Whether there are cases that no fold has, to score the ensemble on."""
+    return not options.with_test and bool(read_datalist(options.datalist)["test"])
 
 
 def scores_of(run: Path) -> Path:
@@ -184,21 +198,30 @@ def _refuse_other_folds(folder: Path, *, folds: int, seed: int) -> None:
         )
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """What is cross-validated, and where to: the arguments that submit_slurm.py has, too."""
     parser.add_argument("bundle")
     parser.add_argument("--datalist", type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--fold", type=int, nargs="+", help="only these, from 0 on")
-    parser.add_argument("--jobs", type=int, default=1, help="folds at once on this machine")
-    parser.add_argument("--only-folds", action="store_true", help="no table and no ensemble, even if all are done")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--with-test", action="store_true", help="deal out the test part, too")
     parser.add_argument("--device")
     parser.add_argument("--overlay", action="append", default=[])
     parser.add_argument("changes", metavar="key=value", nargs="*", default=[])
-    return parser.parse_intermixed_args()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_subject(parser)
+    parser.add_argument("--fold", type=int, nargs="+", help="only these, from 0 on")
+    parser.add_argument("--jobs", type=int, default=1, help="folds at once on this machine")
+    parser.add_argument("--only-folds", action="store_true", help="no table and no ensemble, even if all are done")
+    parser.add_argument("--merge", action="store_true", help="only the table and the ensemble of folds that are done")
+    options = parser.parse_intermixed_args()
+    if options.merge and (options.fold or options.only_folds):
+        parser.error("--merge is of all folds: without --fold and --only-folds")
+    return options
 
 
 if __name__ == "__main__":

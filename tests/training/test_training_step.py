@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from monai.losses import DiceCELoss
+from monai.transforms import RandScaleIntensityd
 
 from medseg.errors import BundleError
-from medseg.training import EvaluationStep, StackedDeepSupervisionLoss, TrainingStep
+from medseg.training import BatchAugmentation, EvaluationStep, StackedDeepSupervisionLoss, TrainingStep
 
 
 def engine(network: torch.nn.Module, rate: float = 0.1) -> Any:
@@ -97,6 +99,29 @@ def test_a_gradient_spoilt_in_bfloat16_is_taken_again_in_float32(
     for ours, theirs in zip(network.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     assert "step 7: a gradient that is not finite" in caplog.text
+
+
+def test_a_batch_is_augmented_before_the_step_from_the_seeds_of_its_cases(network: torch.nn.Module) -> None:
+    doubled = BatchAugmentation(transforms=[RandScaleIntensityd(keys="image", prob=1.0, factors=(1.0, 1.0))])
+    data = batch()
+    expected = deepcopy(network)
+    TrainingStep(precision="fp32")(engine(expected), data | {"image": 2 * data["image"]})
+    TrainingStep(precision="fp32", augmentation=doubled)(engine(network), data | {"seed": torch.tensor([3, 4])})
+    torch.testing.assert_close(network.weight, expected.weight)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler: apt-get install g++")
+def test_a_compiled_network_takes_the_same_step_and_keeps_the_names_of_its_weights(network: torch.nn.Module) -> None:
+    expected = deepcopy(network)
+    TrainingStep(precision="fp32")(engine(expected), batch())
+    TrainingStep(precision="fp32", compile_mode="default")(engine(network), batch())
+    assert list(network.state_dict()) == ["weight", "bias"]
+    torch.testing.assert_close(network.state_dict(), expected.state_dict())
+
+
+def test_an_unknown_mode_of_compiling_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"torch\.compile; got fast; expected null or one of default, reduce"):
+        TrainingStep(compile_mode="fast")
 
 
 def test_an_unknown_precision_is_refused(network: torch.nn.Module) -> None:

@@ -28,7 +28,8 @@ _MOST_THREADS = 4
 class CaseDataset(Dataset[Item | list[Item]]):
     """Cases through MONAI dictionary transforms, the deterministic part done once and kept in memory and on disk.
 
-    What is kept, and where, changes no number: only how often the deterministic part is computed.
+    What is kept, and where, changes no number: only how often the deterministic part is computed. An item has the keys
+    that the transforms leave, "id", and with augmentation "seed", for what is drawn once it is part of a batch.
 
     Parameters
     ----------
@@ -91,7 +92,13 @@ class CaseDataset(Dataset[Item | list[Item]]):
             return item
         if isinstance(self.augmentation, Randomizable):
             self.augmentation.set_random_state(seed=_seed(self.seed, epoch, i))
-        return self._applied(self.augmentation, item, i)
+        return self._seeded(self._applied(self.augmentation, item, i), epoch, i)
+
+    def _seeded(self, result: Item | list[Item], epoch: int, i: int) -> Item | list[Item]:
+        """`result` with the seed of what is drawn for it later, when it is part of a batch."""
+        for sample, one in enumerate(result if isinstance(result, list) else [result]):
+            one["seed"] = _seed(self.seed, epoch, i, 1 + sample)
+        return result
 
     def _preprocess_all(self) -> dict[int, Item | list[Item]]:
         """By index, as many as memory may take; each once in any case, so that a broken one is found at the start."""
@@ -157,8 +164,8 @@ def _refuse_random(chain: Callable[[Any], Any]) -> None:
         )
 
 
-def _seed(seed: int, epoch: int, i: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch, i]).generate_state(1)[0])
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def _naming(error: MedsegError, case_id: str) -> MedsegError:

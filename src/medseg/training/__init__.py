@@ -1,5 +1,6 @@
 """What the Ignite engines of a bundle need beyond MONAI: steps, losses, handlers, checkpoints, TensorBoard."""
 
+from medseg.training.batch_augmentation import BatchAugmentation
 from medseg.training.board import Board
 from medseg.training.checkpoints import Checkpoints
 from medseg.training.data_wait import DataWait
@@ -15,6 +16,7 @@ from medseg.training.rates import parameter_groups
 from medseg.training.step import EvaluationStep, TrainingStep
 
 __all__ = [
+    "BatchAugmentation",
     "Board",
     "Checkpoints",
     "DataWait",

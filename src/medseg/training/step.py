@@ -8,10 +8,14 @@ from typing import Any
 
 import torch
 
+from medseg.errors import BundleError
 from medseg.inference import Precision, autocast, channels_last
 from medseg.networks.sample_norm import keep_layout
+from medseg.training.batch_augmentation import BatchAugmentation
 
 logger = logging.getLogger(__name__)
+
+_COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
 def _to_device(value: Any, device: torch.device) -> torch.Tensor:
@@ -32,16 +36,46 @@ class TrainingStep:
         "auto", "bf16" or "fp32".
     max_gradient_norm
         Gradients are scaled down to this L2 norm over all parameters; None switches clipping off.
+    augmentation
+        Applied to the whole batch on the device, from the "seed" of each case that `CaseDataset` gives.
+    compile_mode
+        Of `torch.compile`, for the network: "default", "reduce-overhead" (CUDA graphs), "max-autotune"; None runs it
+        as it is. Parameters, and so checkpoints, stay the network's own.
+
+    Raises
+    ------
+    BundleError
+        No such mode.
     """
 
-    def __init__(self, *, precision: Precision = "auto", max_gradient_norm: float | None = 12.0) -> None:
+    def __init__(
+        self,
+        *,
+        precision: Precision = "auto",
+        max_gradient_norm: float | None = 12.0,
+        augmentation: BatchAugmentation | None = None,
+        compile_mode: str | None = None,
+    ) -> None:
+        if compile_mode not in (None, *_COMPILE_MODES):
+            raise BundleError(
+                "no such mode of torch.compile",
+                got=compile_mode,
+                expected=f"null or one of {', '.join(_COMPILE_MODES)}",
+                next_step="set compile_mode",
+            )
         self.precision: Precision = precision
         self.max_gradient_norm = max_gradient_norm
-        self._prepared: Any = None
+        self.augmentation = augmentation
+        self.compile_mode = compile_mode
+        self._network: torch.nn.Module | None = None
+        self._forward: Any = None
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
         device = engine.state.device
         image, label = _to_device(batch["image"], device), _to_device(batch["label"], device)
+        if self.augmentation is not None:
+            with torch.no_grad():
+                image, label = self.augmentation(image, label, seeds=batch["seed"].tolist())
         image = image.contiguous(memory_format=channels_last(image.ndim - 2))
         self._prepare(engine.network)
         engine.network.train()
@@ -56,16 +90,18 @@ class TrainingStep:
 
     def _prepare(self, network: torch.nn.Module) -> None:
         """Once, before the first step."""
-        if network is not self._prepared:
-            keep_layout(network)
-            self._prepared = network
+        if network is self._network:
+            return
+        keep_layout(network)
+        self._network = network
+        self._forward = network if self.compile_mode is None else torch.compile(network, mode=self.compile_mode)
 
     def _gradients(
         self, engine: Any, image: torch.Tensor, label: torch.Tensor, precision: Precision
     ) -> tuple[torch.Tensor, torch.Tensor]:
         engine.optimizer.zero_grad(set_to_none=True)
         with autocast(precision, image.device):
-            prediction = engine.inferer(image, engine.network)
+            prediction = engine.inferer(image, self._forward)
         prediction = prediction.float()
         loss = engine.loss_function(prediction, label)
         loss.backward()

@@ -136,6 +136,11 @@ def test_a_mistake_is_told_with_its_line_and_what_was_meant(
     assert any(text.split(": ")[0] in places for text in near), near
 
 
+def test_a_number_written_as_a_text_is_told_once_and_not_where_it_is_used_too(mine: Path):
+    spoil(mine, "train.yaml", "1.0e-3", "1e-3")
+    assert [finding.code for finding in check(mine)] == ["number-as-text"]
+
+
 def _component_line(bundle: Path, file: str, line: int) -> int:
     """Where the component begins: what it lacks is told there (the trainer's key for its max_epochs)."""
     lines = (bundle / "configs" / file).read_text(encoding="utf-8").splitlines()

@@ -104,7 +104,13 @@ def check_static(
     findings += (finding for rule in TOGETHER for finding in rule(chosen if purpose is None else contexts))
     findings += reader.findings
     index.save()
-    return in_order(findings)
+    return in_order(_each_text_once(findings))
+
+
+def _each_text_once(findings: Sequence[Finding]) -> list[Finding]:
+    """Without the wrong types that a number written as a text makes where it is used: one mistake, one finding."""
+    texts_at = {(one.file, one.line, one.got) for one in findings if one.code == "number-as-text"}
+    return [one for one in findings if one.code != "wrong-type" or (one.file, one.line, repr(one.got)) not in texts_at]
 
 
 def _configurations(

@@ -55,6 +55,8 @@ bench: setup
 	$(PIP) --no-build-isolation --editable '.[dev,bench]'
 	$(BIN)/python benchmarks/inference_ct.py $(if $(NNUNET),$(if $(wildcard $(NNUNET)/bin/python),--nnunet,--make-nnunet) $(NNUNET))
 	$(BIN)/python benchmarks/inference_ct.py --device cuda
+	$(BIN)/python benchmarks/training_speed.py --profile $(if $(NNUNET),--nnunet $(NNUNET)/bin/python)
+	$(BIN)/python benchmarks/training_speed.py --profile --device cuda $(if $(NNUNET),--nnunet $(NNUNET)/bin/python)
 	$(BIN)/python benchmarks/backends.py
 	$(BIN)/python benchmarks/network_roof.py
 	$(BIN)/python benchmarks/many_classes.py

@@ -4,7 +4,8 @@ The other process writes a line of JSON for each thing to do and reads a line th
 
 - train: go on until enough seconds are spent in iterations; an iteration is from asking for a batch to the end of its
   step, so validation and checkpoints do not count;
-- step: the step alone on the last batch, while what prepares batches in other processes stands still;
+- step: the step alone on the last batch; a thread that prepares batches has had time to fill its store, processes that
+  do so stand still;
 - profile: the same with torch.profiler.
 """
 
@@ -22,8 +23,8 @@ from typing import Any, TextIO
 
 import torch
 
-WARM_STEPS = 3
-SETTLE_S = 0.4
+WARM_STEPS = 2
+SETTLE_S = 0.5
 
 
 class Pace:
@@ -110,11 +111,11 @@ class Pace:
             if order["do"] == "train":
                 self._skip, self._limit_s = 1, order["seconds"]
                 return
+            time.sleep(SETTLE_S)
             with others_paused():
-                answer = self._alone(order["seconds"]) if order["do"] == "step" else self._profile(order["steps"])
+                answer = self._alone(order["seconds"]) if order["do"] == "step" else self._profile(order["seconds"])
 
     def _alone(self, seconds: float) -> dict[str, object]:
-        self._steps_for(SETTLE_S)
         steps, spent = self._steps_for(seconds)
         return {"steps": steps, "seconds": spent}
 
@@ -126,17 +127,19 @@ class Pace:
         self._synchronize()
         return steps, time.perf_counter() - started
 
-    def _profile(self, steps: int) -> dict[str, object]:
+    def _profile(self, seconds: float) -> dict[str, object]:
         from torch.profiler import ProfilerActivity, profile
 
-        self._steps_for(SETTLE_S)
+        steps, _ = self._steps_for(seconds)
         kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if self.device.type == "cuda" else [])
         with profile(activities=kinds) as profiler:
             for _ in range(steps):
                 self.step(self._batch)
             self._synchronize()
         field = "self_device_time_total" if self.device.type == "cuda" else "self_cpu_time_total"
-        rows = [(one.key, getattr(one, field) / steps / 1e3, one.count / steps) for one in profiler.key_averages()]
+        # On a GPU kernels have rows of their own beside those of the operators that started them.
+        found = [one for one in profiler.key_averages() if one.device_type == torch.autograd.DeviceType.CPU]
+        rows = [(one.key, getattr(one, field) / steps / 1e3, one.count / steps) for one in found]
         return {"operators": [row for row in rows if row[1] > 0]}
 
     def _synchronize(self) -> None:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from measure import publish, reference_images, skip
 from training_speed_page import write_page
 from training_speed_tables import Measured, SideMeasured, operator_tables, peer_table, step_table
@@ -92,7 +93,7 @@ LADDER = (
 def entries(bundle: str, *, device: str, also: Sequence[str] = ()) -> list[Entry]:
     """The plain loop, ours, and of the ladder what the bundle has and the device takes by itself, or what is named."""
     folder = find_bundle(bundle)
-    network = str(open_config(bundle)["network_def"])
+    network = str(yaml.safe_load((folder / "configs" / "common.yaml").read_text(encoding="utf-8"))["network_def"])
     unknown = sorted(set(also) - {one.name for one in LADDER})
     if unknown:
         raise SystemExit(f"no such entry: {', '.join(unknown)}; there are: {', '.join(one.name for one in LADDER)}")
@@ -103,11 +104,6 @@ def entries(bundle: str, *, device: str, also: Sequence[str] = ()) -> list[Entry
         return has and (pays or one.name in also)
 
     return [Entry(PLAIN, side="plain"), Entry(OURS), *(one for one in LADDER if fits(one))]
-
-
-def open_config(bundle: str, overrides: Mapping[str, Any] | None = None) -> Any:
-    """The parser over the bundle's configuration for training."""
-    return open_workflow(find_bundle(bundle), "train", overrides={"datalist": "none.json", **(overrides or {})}).parser
 
 
 def measure(bundle: str, options: argparse.Namespace, folder: Path) -> Measured:
@@ -125,7 +121,8 @@ def measure(bundle: str, options: argparse.Namespace, folder: Path) -> Measured:
             settings["overrides"] = {**changes, **cached, **one.overrides}
             workers[one.name] = OurWorker({**shared, **settings}, folder=folder / str(len(workers)))
         if options.nnunet:
-            config = open_config(bundle, {**changes, "datalist": str(datalist)})
+            overrides = {**changes, "datalist": str(datalist)}
+            config = open_workflow(find_bundle(bundle), "train", overrides=overrides).parser
             workers[PEER] = NnUNetWorker(shared, config, python=options.nnunet, folder=folder / "nnunet")
         return rounds(bundle, workers, options)
     finally:
@@ -149,7 +146,7 @@ def rounds(bundle: str, workers: Mapping[str, Worker], options: argparse.Namespa
     for name, worker in workers.items() if options.profile else ():
         print(f"{bundle}: {name} is profiled", flush=True)
         with worker.turn():
-            found.sides[name].operators = worker.ask({"do": "profile", "steps": 2})["operators"]
+            found.sides[name].operators = worker.ask({"do": "profile", "seconds": options.seconds})["operators"]
     return found
 
 

@@ -117,7 +117,7 @@ def operator_tables(found: Measured, names: Sequence[str], *, whole: Sequence[st
     for group in (*GROUPS, REST):
         table.rows.append([group, *(sums[name].get(group, 0.0) for name in names)])
     table.rows.append(["sum", *(sum(sums[name].values()) for name in names)])
-    table.notes.append("Self time of torch.profiler, which itself takes a little; the step alone, two steps.")
+    table.notes.append("Self time of torch.profiler, which itself takes a little; of the step alone.")
     return [table, *(_top(found, name) for name in whole)]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import SimpleITK
 from PIL import Image as Pillow
 
 from medseg.errors import DataError, ImageError
-from medseg.intake import Input, case_id, find_inputs, read_image
+from medseg.intake import Input, case_id, find_inputs, read_image, require_input
 
 Make = Callable[..., Path]
 PIXELS = np.arange(6, dtype=np.uint16).reshape(2, 3)
@@ -103,3 +105,50 @@ def test_pictures_in_dicom_count_once(tmp_path: Path, make_dicom: Make) -> None:
     make_dicom(tmp_path / "a.png", PIXELS, kind="DX")
     Pillow.fromarray(PIXELS.astype(np.uint8)).save(tmp_path / "b.png")
     assert [found.path.name for found in find_inputs(tmp_path)] == ["a.png", "b.png"]
+
+
+@pytest.fixture
+def locked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of files that may not be read; who runs the tests as root may read all, whatever their mode is."""
+    names: set[str] = set()
+    opened = Path.open
+
+    def refusing(path: Path, *given: Any, **named: Any) -> Any:
+        if path.name in names:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *given, **named)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    return names
+
+
+def test_a_file_that_may_not_be_read_is_an_input_like_others(tmp_path: Path, locked: set[str]) -> None:
+    """It fails alone when it is read; among good ones it once ended the whole run."""
+    touch(tmp_path, "a.nii.gz", "b.nii.gz", "IM0001")
+    locked |= {"b.nii.gz", "IM0001"}
+    assert [found.id for found in find_inputs(tmp_path)] == ["IM0001", "a", "b"]
+
+
+def test_a_slice_that_may_not_be_read_is_not_left_out_of_its_series(
+    tmp_path: Path, make_series: Make, locked: set[str]
+) -> None:
+    make_series(tmp_path / "ct", [0, 2, 4])
+    last = max((tmp_path / "ct").iterdir())
+    last.rename(last.with_suffix(""))
+    locked.add(last.stem)
+    (found,) = find_inputs(tmp_path)
+    with pytest.raises(ImageError, match="PermissionError"):
+        read_image(found.path)
+
+
+def test_a_path_without_an_image_is_refused_without_listing_all(tmp_path: Path, make_series: Make) -> None:
+    touch(tmp_path / "none", "notes.txt", "a_preview.png")
+    touch(tmp_path / "none" / "deeper", "a.nii.gz")
+    make_series(tmp_path / "study" / "ct", [0, 2])
+    touch(tmp_path / "images", "a.nii.gz")
+    require_input(tmp_path / "study")
+    require_input(tmp_path / "images")
+    require_input(tmp_path / "images" / "a.nii.gz")
+    for wrong, message in (("none", "no readable input"), ("absent", "no such file"), ("none/notes.txt", "format")):
+        with pytest.raises((DataError, ImageError), match=message):
+            require_input(tmp_path / wrong)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from PIL import Image as Pillow
 
 from medseg.datasets import load_datalist
-from medseg.errors import BundleError, DataError
+from medseg.errors import BundleError, DataError, OutputError
 from medseg.networks import UNet2d
 from medseg.workflows import evaluate, predict, score, train
 
@@ -133,6 +135,51 @@ def test_nothing_is_started_without_images(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         predict(run, inputs=tmp_path / "empty", output_dir=tmp_path / "masks")
     assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.parametrize("wrong", ["absent", "empty", "notes.txt", "file as output", "output under a file"])
+def test_a_wrong_path_is_told_before_anything_heavy_is_loaded(run: Path, tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.nii.gz").write_bytes(b"not looked at")
+    places = {"file as output": "notes.txt", "output under a file": "notes.txt/masks"}
+    given = tmp_path / ("images" if wrong in places else wrong)
+    script = (
+        "import sys\nfrom medseg.errors import MedsegError\nfrom medseg.workflows import predict\n"
+        "try:\n    predict(sys.argv[1], inputs=sys.argv[2], output_dir=sys.argv[3])\n"
+        "except MedsegError as error:\n    print(error, *({'torch', 'monai'} & set(sys.modules)))\n"
+    )
+    asked = [sys.executable, "-c", script, str(run), str(given), str(tmp_path / places.get(wrong, "masks"))]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) in told
+    assert not {"torch", "monai"} & set(told.split())
+    assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.parametrize("through", ["folder", "file", "link"])
+def test_images_are_never_replaced_by_their_masks(run: Path, volumes: Path, tmp_path: Path, through: str) -> None:
+    image = Path(load_datalist(volumes, "test")[0]["image"])
+    (tmp_path / "data").mkdir()
+    copied = Path(shutil.copy(image, tmp_path / "data"))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / copied.name).symlink_to(copied)
+    before = copied.read_bytes()
+    if through == "link":  # seen when the case is read: the folder itself is another one
+        report = predict(run, inputs=tmp_path / "links", output_dir=tmp_path / "data")
+        assert ["would take its place" in str(case.reason) for case in report.cases] == [True]
+    else:
+        with pytest.raises(OutputError, match="would take its place"):
+            predict(run, inputs=copied if through == "file" else copied.parent, output_dir=tmp_path / "data")
+    assert copied.read_bytes() == before
+
+
+def test_masks_of_experts_are_never_replaced_by_ours(run: Path, volumes: Path) -> None:
+    label = Path(load_datalist(volumes, "test")[0]["label"])
+    before = label.read_bytes()
+    with pytest.raises(OutputError, match="would take its place"):
+        evaluate(run, datalist=volumes, output_dir=label.parent)
+    assert label.read_bytes() == before
 
 
 def test_weights_in_half_precision_give_the_same_masks(run: Path, volumes: Path, tmp_path: Path) -> None:

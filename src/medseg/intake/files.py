@@ -130,13 +130,20 @@ def stem(path: Path) -> str:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM: by its magic, or because its suffix says so."""
+    """Whether a file is DICOM: by its magic, or because its suffix says so.
+
+    One that may not be read counts as DICOM where its suffix promises no other image: it may be a slice, so whoever
+    wants it is told of it instead of getting a series without it.
+    """
     if not path.is_file():
         return False
     if path.suffix.lower() in DICOM:
         return True
-    with path.open("rb") as file:
-        return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+    except OSError:
+        return not is_plain_image(path)
 
 
 def is_plain_image(path: Path) -> bool:

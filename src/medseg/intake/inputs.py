@@ -67,12 +67,29 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
         return (Input(case_id(source), source),)
     inputs = _chosen_inputs(source, series, modality) if series is not None else _all_inputs(folder)
     if not inputs:
-        raise DataError(
-            f"{source}: no readable input in the folder",
-            expected="images, a DICOM series, or folders of DICOM series",
-        )
+        raise _nothing_in(source)
     _refuse_twins(inputs)
     return tuple(sorted(inputs, key=lambda found: (found.path, found.id)))
+
+
+def require_input(path: Path | str) -> None:
+    """Refuse a path that stands for no image, and look no further than its first: fast where there are thousands.
+
+    Raises
+    ------
+    DataError
+        Nothing is there, or no image.
+    ImageError
+        A file of an unknown format.
+    """
+    source = Path(path)
+    if not source.is_dir():
+        find_inputs(source)
+        return
+    if any(_is_plain_input(entry) for entry in visible(source)):
+        return
+    if not any(is_dicom(file) for folder in folders_below(source) for file in visible(folder)):
+        raise _nothing_in(source)
 
 
 def case_id(path: Path | str) -> str:
@@ -133,6 +150,11 @@ def visible(folder: Path) -> list[Path]:
 def dicom_headers(folder: Path) -> dict[Path, Header | None]:
     """Each DICOM file directly in `folder` with its header, or None where it cannot be read."""
     return {file: _header_or_none(file) for file in visible(folder) if is_dicom(file)}
+
+
+def _nothing_in(folder: Path) -> DataError:
+    expected = "images, a DICOM series, or folders of DICOM series"
+    return DataError(f"{folder}: no readable input in the folder", expected=expected)
 
 
 def _all_inputs(source: Path) -> list[Input]:

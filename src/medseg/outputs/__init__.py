@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medseg.outputs.algorithm import Algorithm
-from medseg.outputs.folders import check_file_name, prepare_output_folder
+from medseg.outputs.folders import check_apart, check_file_name, check_output_folder, prepare_output_folder
 from medseg.outputs.formats import FORMATS, Meaning, check_formats, known_formats, write_formats
 from medseg.outputs.masks import write_mask
 from medseg.outputs.predictions import save_picture, write_prediction
@@ -17,8 +17,10 @@ __all__ = [
     "Meaning",
     "ProbabilityFiles",
     "Report",
+    "check_apart",
     "check_file_name",
     "check_formats",
+    "check_output_folder",
     "known_formats",
     "prepare_output_folder",
     "save_picture",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.errors import OutputError
@@ -19,19 +20,75 @@ def prepare_output_folder(path: Path) -> None:
     OutputError
         When it is a file, or cannot be made or written to.
     """
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"output folder {path}", got="a file", expected="a folder", next_step="name another folder")
+    check_output_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):  # asking for permissions would answer yes on a read-only mount
-            pass
+        _try_to_write(path)
     except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def check_output_folder(path: Path) -> None:
+    """See whether results can be written to a folder, or whether it could be made, and make nothing.
+
+    Raises
+    ------
+    OutputError
+        When it is a file, or cannot be made or written to.
+    """
+    try:
+        there = next(one for one in (path, *path.absolute().parents) if one.exists())
+        if there == path and not path.is_dir():
+            raise OutputError(
+                f"output folder {path}", got="a file", expected="a folder", next_step="name another folder"
+            )
+        _try_to_write(there)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def check_apart(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output folder in which an input lies: a mask is named like its image and would take its place.
+
+    Parameters
+    ----------
+    path
+        The output folder; it need not exist.
+    inputs
+        Files, or folders of DICOM series.
+
+    Raises
+    ------
+    OutputError
+        One of them lies in the folder.
+    """
+    folder = path.resolve()
+    if any(folder in _folders_of(one) for one in inputs):
         raise OutputError(
-            f"output folder {path} cannot be written to",
-            got=error.strerror or str(error),
-            expected="a folder that can be made and written to",
+            f"output folder {path}",
+            got="a folder that holds inputs",
+            expected="another one: a mask is named like its image and would take its place",
             next_step="name another folder",
-        ) from error
+        )
+
+
+def _folders_of(source: Path) -> set[Path]:
+    """Where an input lies; a link lies in its own folder and in that of what it leads to."""
+    return {source.resolve()} if source.is_dir() else {source.parent.resolve(), source.resolve().parent}
+
+
+def _try_to_write(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):  # asking for permissions would answer yes on a read-only mount
+        pass
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"output folder {path} cannot be written to",
+        got=error.strerror or str(error),
+        expected="a folder that can be made and written to",
+        next_step="name another folder",
+    )
 
 
 def check_file_name(case_id: str) -> None:

@@ -30,6 +30,7 @@ from medseg.outputs import (
     Meaning,
     ProbabilityFiles,
     Report,
+    check_apart,
     known_formats,
     prepare_output_folder,
     write_formats,
@@ -213,6 +214,7 @@ class PredictCases:
 
     def read(self, work: CaseWork) -> None:
         """Stage 1: is the case done already? If not, load and preprocess it."""
+        check_apart(self.folder, [Path(work.item[key]) for key in ("image", "label") if key in work.item])
         work.input_sha256 = input_sha256(Path(work.item["image"]))
         manifest = self._manifest(work) if self.resume else None
         if manifest is not None and self.take_over(work, manifest):

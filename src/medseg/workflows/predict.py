@@ -11,7 +11,8 @@ from typing import Any
 from medseg.bundle import find_bundle
 from medseg.datasets import load_datalist
 from medseg.evaluation.strata import Strata, read_strata
-from medseg.outputs import Report, check_formats
+from medseg.intake import require_input
+from medseg.outputs import Report, check_apart, check_formats, check_output_folder
 from medseg.workflows.devices import device_setting
 from medseg.workflows.pacs import check_storing, local_input, store_results
 from medseg.workflows.stratified import add_strata
@@ -112,6 +113,7 @@ def predict(
         options = replace(options, formats=formats)
     folder = find_bundle(bundle)
     with local_input(inputs, series=asked.get("series")) as local:
+        _check_places(local, Path(output_dir))
         if formats:
             _check_formats(formats, folder, local, asked.get("series"))
         settings = {"input": str(local.resolve())}
@@ -137,12 +139,21 @@ def evaluate(
     Parameters and errors are those of `predict`, with `datalist` the MSD-style JSON whose `test` part is scored, and
     `strata` as for `score`.
     """
+    find_bundle(bundle)
+    _check_datalist(Path(datalist), Path(output_dir))
     chosen = _strata(strata, datalist)
     changes = {**(overrides or {}), "datalist": str(Path(datalist).resolve())}
     report = _run_cases(bundle, "evaluate", output_dir, overlays, changes, options, trust=trust)
     if len(report.cases) > len(report.failed):
         add_strata(Path(output_dir), chosen)
     return report
+
+
+def _check_datalist(datalist: Path, output_dir: Path) -> None:
+    """As `_check_places`, for the cases of a datalist."""
+    cases = load_datalist(datalist, "test")
+    check_apart(output_dir, [Path(case[key]) for case in cases for key in ("image", "label")])
+    check_output_folder(output_dir)
 
 
 def _strata(wanted: Sequence[str], datalist: str | os.PathLike[str]) -> list[Strata]:
@@ -173,6 +184,13 @@ def _run_cases(
     run_workflow(workflow, folder)
     report: Report = workflow.parser.get_parsed_content("cases").report
     return report
+
+
+def _check_places(inputs: Path, output_dir: Path) -> None:
+    """What is wrong with a path is told before torch and MONAI are loaded, which takes seconds."""
+    require_input(inputs)
+    check_apart(output_dir, [inputs])
+    check_output_folder(output_dir)
 
 
 def _check_formats(formats: Sequence[str], folder: Path, inputs: Path, series: object) -> None:

@@ -25,6 +25,8 @@ from PIL import Image as Pillow
 
 from medseg.bundle import find_bundle
 from medseg.datasets import EpochSampler
+from medseg.networks import UNet2d
+from medseg.training import parallel
 from medseg.workflows import train
 
 HERE = Path(__file__).parent
@@ -181,6 +183,21 @@ def test_local_batch_normalisation_is_told_and_frozen_is_not(both: tuple[Path, l
     assert "statistics of each process's share" in both[1][0]["warned"]
     assert "freeze_batch_norm=true" in both[1][0]["warned"]
     assert both[1][0]["warned when frozen"] == ""
+
+
+def test_synchronised_batch_normalisation_takes_the_place_of_what_is_trained_and_nothing_else() -> None:
+    """Its statistics need GPUs; that each layer is replaced, with its weights, does not."""
+    image = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    for frozen in (False, True):
+        network = UNet2d(in_channels=1, out_channels=2, base_width=2, depth=2, freeze_batch_norm=frozen).eval()
+        before = network(image)
+        trained = parallel._batch_norms(network)
+        parallel._synchronise(network, trained)
+        kinds = [type(one) for one in network.modules() if isinstance(one, torch.nn.modules.batchnorm._BatchNorm)]
+        assert len(kinds) > 0
+        assert {kind is torch.nn.SyncBatchNorm for kind in kinds} == {not frozen}
+        assert len(trained) == (0 if frozen else len(kinds))
+        torch.testing.assert_close(network.eval()(image), before, rtol=0, atol=0)
 
 
 def test_what_cannot_be_shared_is_refused_in_both(both: tuple[Path, list[dict[str, Any]]]) -> None:

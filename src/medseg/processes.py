@@ -1,8 +1,9 @@
-"""Which of several processes this one is, as torchrun says in the environment; without torch."""
+"""Which of several processes this one is, as torchrun says in the environment, and what it may take; without torch."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 def launched() -> tuple[int, int]:
@@ -13,3 +14,11 @@ def launched() -> tuple[int, int]:
 def is_first() -> bool:
     """Whether this process writes and tells what belongs to the run as a whole."""
     return launched()[0] == 0
+
+
+def memory_bytes() -> int:
+    """The memory that this process may take: the machine's, or its container's where that is less."""
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
+    container = Path("/sys/fs/cgroup/memory.max")
+    text = container.read_text(encoding="ascii").strip() if container.is_file() else "max"
+    return min(limit, int(text)) if text.isdecimal() else limit

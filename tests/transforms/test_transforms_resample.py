@@ -16,7 +16,7 @@ from monai.transforms import Compose, Orientationd, Spacingd
 from scipy.spatial.transform import Rotation
 
 from medseg.errors import BundleError, GeometryError
-from medseg.transforms import ResampleToSpacingd
+from medseg.transforms import ResampleToSpacingd, resample
 from medseg.transforms.resample import target_grid
 
 CODES = ["".join(c) for axes in itertools.permutations(("RL", "AP", "SI")) for c in itertools.product(*axes)]
@@ -218,3 +218,13 @@ def test_a_whole_ct_is_resampled_as_monai_does(real_data: Any) -> None:
     got = ResampleToSpacingd(keys="image", spacing_mm=(3.0, 3.0, 3.0))(data)["image"]
     np.testing.assert_allclose(got.affine, expected.affine, atol=1e-6)
     np.testing.assert_allclose(got.as_tensor(), expected.as_tensor(), atol=1e-3)
+
+
+def test_a_volume_whose_spacing_makes_it_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spacing in another unit: it must fail its case before the machine ends the run for want of memory."""
+    data = case((4, 4, 4), np.diag([1000.0, 1000.0, 1000.0, 1.0]))
+    monkeypatch.setattr(resample, "memory_bytes", lambda: 100_000_000_000)
+    # 4 voxels of 1000 mm, centre to centre 3000 mm: 3001 at 1 mm, cubed, 4 bytes each
+    with pytest.raises(GeometryError, match=r"1000x1000x1000 mm, which make 3001x3001x3001: 108\.1 GB") as refused:
+        by_medseg(data, (1.0, 1.0, 1.0))
+    assert "at most 100.0 GB at 1x1x1 mm" in str(refused.value)

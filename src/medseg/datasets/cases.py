@@ -15,7 +15,7 @@ from medseg.datasets.cache import DiskCache
 from medseg.datasets.items import Item, copy_of, lean, size_bytes
 from medseg.datasets.threads import single_threads
 from medseg.errors import BundleError, MedsegError, user_error
-from medseg.intake.checks import memory_bytes
+from medseg.processes import memory_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from medseg.errors import GeometryError, ImageError, LabelError, MedsegError
 from medseg.findings import Finding
 from medseg.geometry import TILT_TOLERANCE_DEG, shear_deg
 from medseg.intake.hounsfield import hu_finding
+from medseg.processes import memory_bytes
 
 LABEL_TOLERANCE = 1e-3
 """How far a stored label may lie from an integer: scaled NIfTI masks come back as 0.9999999."""
@@ -45,14 +45,6 @@ def unreadable(path: Path, kind: str, *errors: type[BaseException], show_message
             got=got,
             next_step="the file is damaged, truncated or of another format: copy or export it again",
         ) from error
-
-
-def memory_bytes() -> int:
-    """The memory that this process may take: the machine's, or its container's where that is less."""
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 1 << 40
-    container = Path("/sys/fs/cgroup/memory.max")
-    text = container.read_text(encoding="ascii").strip() if container.is_file() else "max"
-    return min(limit, int(text)) if text.isdecimal() else limit
 
 
 def refuse_too_large(values: int, itemsize: int, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from monai.utils import MetaKeys, ensure_tuple_rep
 from medseg.case import Affine, Array, Image
 from medseg.errors import BundleError, GeometryError
 from medseg.geometry import grid_difference
+from medseg.processes import memory_bytes
 from medseg.transforms.separable import AxisSamples, resample_volume
 
 Interpolation: TypeAlias = Literal["bilinear", "nearest"]
@@ -121,10 +123,18 @@ class ResampleToSpacingd(MapTransform):
 def resample_to_spacing(
     image: MetaTensor, *, affine: Affine, spacing_mm: Sequence[float], mode: Interpolation, orientation: str = "RAS"
 ) -> MetaTensor:
-    """One volume ``(C, X, Y, Z)`` that lies at `affine`, as `ResampleToSpacingd` gives it."""
+    """One volume ``(C, X, Y, Z)`` that lies at `affine`, as `ResampleToSpacingd` gives it.
+
+    Raises
+    ------
+    GeometryError
+        No volume, or one that would not fit the memory at this spacing: with too little of it the machine may end the
+        whole run, and all its cases with it.
+    """
     if image.ndim != 4:
         raise GeometryError("only volumes are resampled", got=f"size {tuple(image.shape)}", expected="(C, X, Y, Z)")
     grid = target_grid(affine, tuple(image.shape[1:]), spacing_mm=spacing_mm, orientation=orientation)
+    _refuse_too_large(int(image.shape[0]), grid, affine, spacing_mm)
     if image.device.type != "cpu" or not grid.parallel():
         return _by_monai(image, spacing_mm, mode, orientation)
     sources = grid.sources()
@@ -134,6 +144,18 @@ def resample_to_spacing(
     values = values.float() if mode == "bilinear" else values
     meta = {key: value for key, value in image.meta.items() if key != MetaKeys.AFFINE}
     return MetaTensor(values, affine=torch.as_tensor(grid.affine), meta=meta)
+
+
+def _refuse_too_large(channels: int, grid: TargetGrid, affine: Affine, spacing_mm: Sequence[float]) -> None:
+    wanted, limit = 4 * channels * math.prod(grid.shape), memory_bytes()  # float32
+    if wanted > limit:
+        have = "x".join(f"{mm:g}" for mm in np.linalg.norm(affine[:3, :3], axis=0))
+        raise GeometryError(
+            "the volume is larger than the memory at the spacing of the network",
+            got=f"voxels of {have} mm, which make {'x'.join(map(str, grid.shape))}: {wanted / 1e9:.1f} GB",
+            expected=f"at most {limit / 1e9:.1f} GB at {'x'.join(f'{mm:g}' for mm in spacing_mm)} mm",
+            next_step="is the spacing in the file right, and in mm? If so, give a part of the volume",
+        )
 
 
 def _samples(grid: TargetGrid, new: int, size: int, mode: Interpolation) -> AxisSamples:

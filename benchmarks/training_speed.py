@@ -85,7 +85,11 @@ LADDER = (
     Entry("without norms that keep the layout", switched_off=["norms"]),
     Entry("without cached cases", overrides={"train::dataset::cache": False}),
     Entry("without the thread that prepares batches", overrides={"train::dataloader::ahead": 0}),
-    Entry("with augmentation in batches on the device", overlays=["gpu_augmentation"]),
+    Entry(
+        "with augmentation in batches on the device",
+        overlays=["gpu_augmentation"],
+        note="the step alone holds it, too",
+    ),
     COMPILED,
 )
 
@@ -100,8 +104,9 @@ def entries(bundle: str, *, device: str, also: Sequence[str] = ()) -> list[Entry
 
     def fits(one: Entry) -> bool:
         has = all((folder / "configs" / f"{name}.yaml").is_file() for name in one.overlays)
-        pays = device != "cpu" if one is COMPILED else "norms" not in one.switched_off or "INSTANCE" in network
-        return has and (pays or one.name in also)
+        if "norms" in one.switched_off:  # which keep their layout on CPUs alone
+            return device == "cpu" and "INSTANCE" in network
+        return has and (one is not COMPILED or device != "cpu" or one.name in also)
 
     return [Entry(PLAIN, side="plain"), Entry(OURS), *(one for one in LADDER if fits(one))]
 
@@ -135,7 +140,7 @@ def rounds(bundle: str, workers: Mapping[str, Worker], options: argparse.Namespa
     found = Measured(bundle, {})
     print(f"{bundle}: {len(workers)} sides start", flush=True)
     with ThreadPoolExecutor(2) as pool:
-        for name, about in zip(workers, pool.map(Worker.begin, workers.values()), strict=True):
+        for name, about in zip(workers, pool.map(lambda worker: worker.begin(), workers.values()), strict=True):
             found.sides[name] = SideMeasured(about)
     for number in range(options.rounds):
         print(f"{bundle}: round {number + 1} of {options.rounds}", flush=True)

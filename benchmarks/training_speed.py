@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -83,7 +84,7 @@ LADDER = (
         note="the instance norms then have no layout to keep",
     ),
     Entry("without norms that keep the layout", switched_off=["norms"]),
-    Entry("without cached cases", overrides={"train::dataset::cache": False}),
+    Entry("without cached cases", overrides={"train::dataset::cache": False, "train::dataset::disk_cache": None}),
     Entry("without the thread that prepares batches", overrides={"train::dataloader::ahead": 0}),
     Entry(
         "with augmentation in batches on the device",
@@ -122,9 +123,9 @@ def measure(bundle: str, options: argparse.Namespace, folder: Path) -> Measured:
     try:
         for one in entries(bundle, device=options.device, also=options.also):
             cached = {"cache_dir": str(folder / "cache")} if one.side == "ours" else {}
-            settings = {"side": one.side, "overlays": list(one.overlays), "switched_off": list(one.switched_off)}
-            settings["overrides"] = {**changes, **cached, **one.overrides}
-            workers[one.name] = OurWorker({**shared, **settings}, folder=folder / str(len(workers)))
+            settings = {**shared, "side": one.side, "overlays": list(one.overlays)}
+            settings |= {"switched_off": list(one.switched_off), "overrides": {**changes, **cached, **one.overrides}}
+            workers[one.name] = OurWorker(settings, folder=folder / str(len(workers)))
         if options.nnunet:
             overrides = {**changes, "datalist": str(datalist)}
             config = open_workflow(find_bundle(bundle), "train", overrides=overrides).parser
@@ -183,6 +184,7 @@ def main(options: argparse.Namespace) -> None:
         return
     if options.device == "cuda" and not cuda_name():
         skip("no GPU on this machine")
+    signal.signal(signal.SIGTERM, _end)  # no side may be left behind, standing still
     tables = []
     for bundle in options.bundle or DATA:
         folder = Path(tempfile.mkdtemp())
@@ -197,6 +199,10 @@ def main(options: argparse.Namespace) -> None:
     settings |= {"rounds": options.rounds, "seconds of a turn": options.seconds, "seed": options.seed}
     publish(f"training_speed_{options.device}", tables, settings=settings)
     write_page()
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(143)
 
 
 def cuda_name() -> str:

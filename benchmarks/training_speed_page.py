@@ -75,7 +75,8 @@ batch again and again. A figure is the median over the rounds; a ratio is the me
 - **medseg, as shipped**: the bundle's `train.yaml` as `medseg train` builds it, all handlers included.
 - **MONAI's plain loop**: that of MONAI's tutorials (`CacheDataset`, `DataLoader` with as many worker processes as
   threads, forward, backward, step, `loss.item()`) with the bundle's network, loss, optimiser, transforms, patch and
-  batch, in float32. It clips no gradients and keeps no moving average of the weights, which ours does.
+  batch, in float32. It clips no gradients, which ours does, and keeps no moving average of the weights, which ours
+  does for the hippocampus.
 - **nnU-Net's trainer**: `nnUNetTrainer.train_step` on its own loader with its own augmentation in as many worker
   processes as threads. Its plan is given our patch, our batch, and our number of stages, widths, kernels and, for the
   2-D network, BatchNorm. What its plan cannot make the same: its network is a PlainConvUNet with strided convolutions

@@ -17,6 +17,8 @@ import numpy as np
 from medseg.bundle import find_bundle, read_metadata
 
 HERE = Path(__file__).resolve().parent
+NNUNET_CASES = 40
+"""nnU-Net's loader draws cases without end: more of them take longer to prepare and train as fast."""
 
 
 class Worker:
@@ -129,14 +131,15 @@ class NnUNetWorker(Worker):
         return [str(self.python), "-W", "ignore", str(HERE / "nnunet_steps.py"), json.dumps(self.settings)]
 
     def _raw(self, spatial_dims: int) -> dict[str, list[str]]:
-        """imagesTr, labelsTr and dataset.json of the training cases; all train, the first one validates, too."""
+        """imagesTr, labelsTr and dataset.json of training cases; all train, the first one validates, too."""
         from monai.transforms import Compose
 
         from medseg.datasets import load_datalist
 
         raw = self.folder / "nnUNet_raw" / "Dataset001_Speed"
         prepared = Compose(self.config.get_parsed_content("train::preprocessing"))
-        cases = load_datalist(self.shared["datalist"], "training", at_most=self.shared["cases_at_most"])
+        at_most = self.shared["cases_at_most"] or NNUNET_CASES
+        cases = load_datalist(self.shared["datalist"], "training", at_most=at_most)
         ending = ".nii.gz" if spatial_dims == 3 else ".png"
         for case in cases:
             item = prepared(dict(case))

@@ -58,13 +58,23 @@ class Submitted:
     log: str
 
     def alive(self) -> bool:
-        """Whether it is queued or running."""
-        slurm = self.executor == "slurm"
-        words = (
-            ["squeue", "--noheader", "--format=%T", f"--jobs={self.id}"] if slurm else ["ps", "-o", "args=", self.id]
-        )
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        return bool(done.stdout.strip()) if slurm else "submitit.local" in done.stdout
+        """Whether it is queued or running.
+
+        Raises
+        ------
+        BundleError
+            Slurm does not say: to submit it again might have two trainings in one folder.
+        """
+        if self.executor == "local":
+            return "submitit.local" in _command_of_process(self.id)
+        words = ["squeue", "--noheader", "--format=%T", f"--jobs={self.id}"]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:
+            raise BundleError(f"job {self.id} is one of Slurm's, and there is no squeue here") from error
+        if done.returncode and "Invalid job id" not in done.stderr:  # which is what it says of jobs long gone
+            raise BundleError("squeue does not answer", got=done.stderr.strip(), next_step="try again later")
+        return bool(done.stdout.strip())
 
     def reason(self) -> str:
         """Why it has failed, as far as its log tells: the script's own message, or else the last line."""
@@ -73,6 +83,16 @@ class Submitted:
         lines = [line.strip() for line in lines if line.strip()] or ["nothing in its log"]
         told = [line for line in lines if line.startswith("cross_validate: ")]
         return (told or lines)[-1]
+
+
+def _command_of_process(number: str) -> str:
+    """Empty where there is no such process."""
+    if Path("/proc/self/cmdline").is_file():  # not every machine has ps
+        try:
+            return Path("/proc", number, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            return ""
+    return subprocess.run(["ps", "-o", "args=", "-p", number], capture_output=True, text=True, check=False).stdout
 
 
 class Jobs:
@@ -89,6 +109,21 @@ class Jobs:
         """Whether the job of that name is queued or running."""
         return name in self.known and self.known[name].alive()
 
+    def all_alive(self, names: Sequence[str]) -> list[str]:
+        """Those that are queued or running.
+
+        Raises
+        ------
+        BundleError
+            One of them is so elsewhere: on a cluster, or as a process of this machine.
+        """
+        found = [name for name in names if self.alive(name)]
+        elsewhere = [name for name in found if self.known[name].executor != self.options.executor]
+        if elsewhere:
+            other = self.known[elsewhere[0]].executor
+            raise BundleError(f"under way by --executor {other}", got=", ".join(elsewhere), next_step="wait for them")
+        return found
+
     def submit(self, name: str, *, after: Sequence[str] = (), gpu: int | None = None) -> submitit.Job[None]:
         """Submit the job of that name, to be started when the jobs `after` have ended well."""
         executor: submitit.SlurmExecutor | submitit.LocalExecutor
@@ -102,7 +137,7 @@ class Jobs:
                 executor.update_parameters(**local_parameters(self.options, gpu=gpu))
             job = executor.submit(cluster_job.Command(self.commands[name], threads=self.options.cpus))
         except (RuntimeError, OSError) as error:
-            raise BundleError(f"{name} could not be submitted", got=str(error).strip().splitlines()[-1]) from error
+            raise BundleError(f"{name} could not be submitted", got=str(error).strip()) from error
         self.known[name] = Submitted(self.options.executor, job.job_id, str(job.paths.stdout))
         write_json({name: asdict(job) for name, job in self.known.items()}, self.file)
         print(f"{name}: job {job.job_id}, log {job.paths.stdout}", flush=True)
@@ -124,17 +159,17 @@ def main() -> int:
     cross_validate.deal(options)
     jobs = Jobs(options)
     done = [name for name in names if is_done(name, options)]
-    under_way = [name for name in names if name not in done and jobs.alive(name)]
+    alive = jobs.all_alive([name for name in (*names, MERGE) if name not in done])
+    under_way = [name for name in alive if name != MERGE]
     todo = [name for name in names if name not in (*done, *under_way)]
-    for what, those in (("done", done), ("under way", under_way)):
+    for what, those in (("done", done), ("under way", alive)):
         if those:
             print(f"{what}: {', '.join(those)}", flush=True)
-    if not todo + under_way and is_done(MERGE, options):
+    if not todo + alive and is_done(MERGE, options):
         return show_table(options)
-    jobs.tell_failed(todo)
-    if options.executor == "local":
-        return run_here(todo, under_way, jobs)
-    return run_on_cluster(todo, under_way, jobs)
+    jobs.tell_failed(todo if todo + alive else [MERGE])
+    run = run_here if options.executor == "local" else run_on_cluster
+    return run(todo, under_way, jobs)
 
 
 def run_on_cluster(todo: Sequence[str], under_way: Sequence[str], jobs: Jobs) -> int:
@@ -171,8 +206,10 @@ def run_here(todo: Sequence[str], under_way: Sequence[str], jobs: Jobs) -> int:
             print(f"{name} is done" if is_done(name, jobs.options) else f"{name} has failed", flush=True)
     wait_while(lambda: any(jobs.alive(name) for name in under_way), seconds=5)
     refuse_failed([*under_way, *todo], jobs)
-    merging = jobs.submit(MERGE, gpu=gpus[0] if gpus else None)
-    wait_while(lambda: not merging.done(), seconds=0.5)
+    if not jobs.alive(MERGE):
+        merging = jobs.submit(MERGE, gpu=gpus[0] if gpus else None)
+        wait_while(lambda: not merging.done(), seconds=0.5)
+    wait_while(lambda: jobs.alive(MERGE), seconds=5)
     refuse_failed([MERGE], jobs)
     return show_table(jobs.options)
 

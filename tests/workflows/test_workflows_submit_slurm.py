@@ -21,7 +21,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "pipelines" / "submit_slurm.py"
-PATIENCE_S = 250.0
+PATIENCE_S = 500.0
 SMALL = [
     *("--folds", "2", "--seed", "3", "--device", "cpu", "--overlay", "smoke", "epochs=12", "precision=fp32"),
     *("window=[16,16,16]", "network_def::filters=[4,8,8,8]", "cases_at_most=null"),
@@ -141,7 +141,7 @@ def test_the_same_command_again_submits_what_has_failed_and_leaves_the_rest(
     submit(volumes, folder)
     again = submit(volumes, folder)
     assert again.returncode == 0, again.stderr
-    assert again.stdout == "under way: fold_0, fold_1\n"
+    assert again.stdout == "under way: fold_0, fold_1, merge\n"
 
     (slurm / "alive").write_text("1 3", encoding="utf-8")
     log = folder / "jobs" / "fold_1" / "2_0_log.out"

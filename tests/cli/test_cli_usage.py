@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["score", "a", "b", "-o", "c", "epochs=3"], "unknown argument 'epochs=3'"),
         ([*PREDICT, "--jobs", "0"], "got '0', expected a whole number from 1 on"),
         ([*PREDICT, "--device", "gpu"], "got 'gpu', expected cpu, cuda or cuda:N"),
-        ([*PREDICT, "--device", "cuda:99"], "device cuda:99 is not there"),
+        ([*PREDICT, "--device", "cpu"], "new: no such file or folder"),
         ([*PREDICT, "--precision", "fp16"], "invalid choice: 'fp16'"),
         ([*PREDICT, "--jobs", "2", "jobs=3"], "--jobs and jobs= are both given; leave one of them out"),
     ],
@@ -71,6 +72,14 @@ def test_a_wrong_command_line_ends_with_2_and_one_message(
     assert told in err
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("medseg: error: ")
+
+
+def test_a_device_that_is_not_there_is_told_and_nothing_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "a.nii.gz").write_bytes(b"not looked at")
+    asked = ["predict", "ct_lung", "-i", str(tmp_path / "a.nii.gz"), "-o", str(tmp_path / "masks")]
+    assert main([*asked, "--device", "cuda:99"]) == 2
+    assert "device cuda:99 is not there" in capsys.readouterr().err
+    assert not (tmp_path / "masks").exists()
 
 
 @pytest.mark.parametrize("words", [["train", "--datalist", "d.json", "-o", "run"], ["bundle", "show"]], ids=" ".join)

@@ -1,7 +1,8 @@
 """A cluster of one machine: sbatch, srun, scontrol, squeue and scancel as far as submitit and submit_slurm.py use them.
 
 Called by links of those names, in the folder FAKE_SLURM: N.sh are the submitted files, `alive` names the jobs that
-squeue knows, `said` are the commands that were given. With FAKE_SLURM_RUNS a submitted file is run at once.
+squeue knows, `said` are the commands that were given. With FAKE_SLURM_RUNS a submitted file is run at once; what
+FAKE_SLURM_BROKEN names, fails.
 """
 
 from __future__ import annotations
@@ -65,4 +66,6 @@ if __name__ == "__main__":
     name = Path(sys.argv[0]).name
     with (FOLDER / "said").open("a", encoding="utf-8") as said:
         said.write(" ".join([name, *sys.argv[1:]]) + "\n")
+    if name == os.environ.get("FAKE_SLURM_BROKEN"):
+        sys.exit(f"{name}: error: Unable to contact slurm controller (connect failure)")
     {"sbatch": sbatch, "srun": srun, "squeue": squeue, "scancel": scancel, "scontrol": scontrol}[name](*sys.argv[1:])

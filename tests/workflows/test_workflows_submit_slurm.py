@@ -154,6 +154,20 @@ def test_the_same_command_again_submits_what_has_failed_and_leaves_the_rest(
     assert sorted(path.name for path in slurm.glob("*.sh")) == [f"{i}.sh" for i in range(1, 6)]
 
 
+def test_jobs_that_nothing_is_known_of_are_not_submitted_again(volumes: Path, slurm: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    refused = submit(volumes, folder, FAKE_SLURM_BROKEN="sbatch")
+    assert "fold_0 could not be submitted; got" in refused.stderr
+    assert "Unable to contact slurm controller" in refused.stderr
+    submit(volumes, folder)
+    silent = submit(volumes, folder, FAKE_SLURM_BROKEN="squeue")
+    assert "squeue does not answer; got squeue: error: Unable to contact slurm controller" in silent.stderr
+    here = submit(volumes, folder, "--executor", "local")
+    assert "under way by --executor slurm; got fold_0, fold_1, merge" in here.stderr
+    assert [done.returncode for done in (refused, silent, here)] == [1, 1, 1]
+    assert len(list(slurm.glob("*.sh"))) == 3
+
+
 def test_a_dry_run_shows_the_jobs_and_writes_nothing(volumes: Path, tmp_path: Path) -> None:
     done = submit(volumes, tmp_path / "all", "--dry-run", "--partition", "gpu", PATH="/nowhere")
     assert done.returncode == 0, done.stderr

@@ -117,7 +117,10 @@ def test_a_device_without_bfloat16_needs_no_record_and_says_nothing(
 
 
 @pytest.mark.usefixtures("cpu_with")
-def test_a_record_is_made_with_torch_and_speaks_for_no_other_back_end(tmp_path: Path, weights: str) -> None:
+def test_a_record_is_made_with_torch_and_speaks_for_no_other_back_end(
+    tmp_path: Path, weights: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     add_record(record(weights), tmp_path / "precision.json")
     for backend, dtype in (("torch", torch.bfloat16), ("openvino", torch.float32)):
         segmenter = Segmenter(
@@ -130,6 +133,9 @@ def test_a_record_is_made_with_torch_and_speaks_for_no_other_back_end(tmp_path: 
             backend=backend,  # type: ignore[arg-type]
         )
         assert segmenter.precision_on(CPU) == dtype
+    assert caplog.messages == [  # no command is named: there is none that would make such a record
+        "precision auto: float32; records of bfloat16 are made with torch and tell nothing of openvino"
+    ]
 
 
 def test_a_gpu_is_told_by_name_and_capability(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:

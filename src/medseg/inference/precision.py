@@ -35,7 +35,12 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
 
 
 def choose_precision(
-    precision: Precision, *, device: torch.device, record: Path | None, weights: str | Sequence[str]
+    precision: Precision,
+    *,
+    device: torch.device,
+    record: Path | None,
+    weights: str | Sequence[str],
+    backend: str = "torch",
 ) -> torch.dtype:
     """The dtype of a trained network's arithmetic on new images.
 
@@ -52,6 +57,8 @@ def choose_precision(
         models/precision.json of the bundle, as `medseg bundle precision` writes it; None, or absent: no record.
     weights
         File of the checkpoint that is run, or the files of an ensemble.
+    backend
+        What runs the network. Records are made with torch: another one rounds in other places, so "auto" is float32.
 
     Raises
     ------
@@ -61,6 +68,9 @@ def choose_precision(
     dtype = resolve_precision(precision, device)
     if precision != "auto" or dtype == torch.float32:
         return dtype
+    if backend != "torch":
+        logger.info("precision auto: float32; records of bfloat16 are made with torch and tell nothing of %s", backend)
+        return torch.float32
     traits = DeviceTraits.of(device)
     records = () if record is None else read_records(record)
     found = _matching(records, traits, weights_sha256(weights)) if records else None

@@ -105,11 +105,10 @@ class Segmenter:
         backend: Backend = "torch",
     ) -> None:
         self.device, self.backend = torch.device(device), backend
-        # Records are made with torch: another back end rounds in other places, so that "auto" is float32 there.
-        record = Path(precision_record) if precision_record is not None and backend == "torch" else None
+        record = Path(precision_record) if precision_record is not None else None
         asked: Precision = getattr(inferer, "precision", "fp32")  # of MONAI's own inferers: as the network is
         self._precisions: dict[torch.device, torch.dtype] = {}
-        self._choose = partial(choose_precision, asked, record=record, weights=weights)
+        self._choose = partial(choose_precision, asked, record=record, weights=weights, backend=backend)
         self.network = network.to(self.device).eval()
         self.loading, self.preprocessing = Compose(list(loading)), Compose(list(preprocessing))
         # Some of MONAI's transforms write into the array they are given; ours say that they do not.

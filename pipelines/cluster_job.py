@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import shlex
 import signal
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 import submitit
 from submitit.helpers import DelayedSubmission
@@ -55,8 +57,11 @@ class Command:
         signal.signal(signal.SIGTERM, self._stop)
         environment = {"OMP_NUM_THREADS": str(self.threads), **os.environ}
         prepare = _child_of_a_job(user)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, user})
-        self.child = subprocess.Popen(self.words, env=environment, start_new_session=True, preexec_fn=prepare)
+        with _locked(submitit.JobEnvironment().paths.folder / "lock") as lock:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, user})
+            self.child = subprocess.Popen(
+                self.words, env=environment, start_new_session=True, preexec_fn=prepare, pass_fds=[lock.fileno()]
+            )
         print(f"{socket.gethostname()}: job {os.getpid()} runs {self.child.pid}: {shlex.join(self.words)}", flush=True)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, user})
         code = self.child.wait()
@@ -87,6 +92,17 @@ class Command:
         print("stopped by SIGTERM; waiting for Slurm to end or to requeue this job", flush=True)
         time.sleep(self.patience_seconds)
         signal.raise_signal(user)
+
+
+def _locked(path: Path) -> IO[str]:
+    """A file that its processes have alone: of a killed job the training may still be writing its checkpoint.
+
+    The lock is that of whoever has the file open, so of the command, until it ends, however it ends.
+    """
+    file = path.open("w")
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return file
 
 
 def _child_of_a_job(user: signal.Signals) -> Callable[[], None]:

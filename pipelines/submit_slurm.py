@@ -365,3 +365,6 @@ if __name__ == "__main__":
         sys.exit(main())
     except MedsegError as error:
         sys.exit(f"submit_slurm: {error}")
+    except KeyboardInterrupt:
+        print("submit_slurm: stopped; the same command goes on", file=sys.stderr)
+        sys.exit(130)

@@ -2,7 +2,7 @@
 
 Called by links of those names, in the folder FAKE_SLURM: N.sh are the submitted files, `alive` names the jobs that
 squeue knows, `said` are the commands that were given. With FAKE_SLURM_RUNS a submitted file is run at once; what
-FAKE_SLURM_BROKEN names, fails.
+FAKE_SLURM_BROKEN names, fails; with FAKE_SLURM_LOSES jobs end at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def start(job: str) -> None:
 def sbatch(file: str) -> None:
     job = str(1 + len(list(FOLDER.glob("*.sh"))))
     shutil.copyfile(file, FOLDER / f"{job}.sh")
-    (FOLDER / "alive").write_text(" ".join([*alive(), job]), encoding="utf-8")
+    if "FAKE_SLURM_LOSES" not in os.environ:
+        (FOLDER / "alive").write_text(" ".join([*alive(), job]), encoding="utf-8")
     if "FAKE_SLURM_RUNS" in os.environ:
         start(job)
     sys.stdout.write(f"Submitted batch job {job}\n")

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "pipelines" / "submit_slurm.py"
 PATIENCE_S = 500.0
 SMALL = [
-    *("--folds", "2", "--seed", "3", "--device", "cpu", "--overlay", "smoke", "epochs=12", "precision=fp32"),
+    *("--folds", "2", "--seed", "3", "--device", "cpu", "--overlay", "smoke", "epochs=8", "precision=fp32"),
     *("window=[16,16,16]", "network_def::filters=[4,8,8,8]", "cases_at_most=null"),
 ]
 STOPPABLE = """
@@ -35,7 +35,7 @@ if (folder / "checkpoint").exists():
 def stop(*_):
     with (folder / "heard").open("a") as file:
         file.write("SIGTERM ")
-    time.sleep(0.3)
+    time.sleep(float(sys.argv[2]))
     (folder / "checkpoint").touch()
     sys.exit(143)
 signal.signal(signal.SIGTERM, stop)
@@ -168,6 +168,13 @@ def test_jobs_that_nothing_is_known_of_are_not_submitted_again(volumes: Path, sl
     assert len(list(slurm.glob("*.sh"))) == 3
 
 
+def test_waiting_ends_with_the_jobs_and_names_those_that_failed(volumes: Path, slurm: Path, tmp_path: Path) -> None:
+    done = submit(volumes, tmp_path / "all", "--wait", FAKE_SLURM_LOSES="1")
+    assert done.returncode == 1
+    assert "fold_1 is not done: nothing in its log; log" in done.stdout
+    assert "jobs that were not done; got fold_0, fold_1; the same command goes on" in done.stderr
+
+
 def test_a_dry_run_shows_the_jobs_and_writes_nothing(volumes: Path, tmp_path: Path) -> None:
     done = submit(volumes, tmp_path / "all", "--dry-run", "--partition", "gpu", PATH="/nowhere")
     assert done.returncode == 0, done.stderr
@@ -194,9 +201,9 @@ def test_what_cannot_be_is_refused(volumes: Path, tmp_path: Path, more: list[str
     assert message in done.stderr
 
 
-def local_job(cluster_job: ModuleType, folder: Path) -> submitit.Job[None]:
-    """STOPPABLE as a job of this machine, begun."""
-    command = cluster_job.Command([sys.executable, "-c", STOPPABLE, str(folder)], threads=1)
+def local_job(cluster_job: ModuleType, folder: Path, *, seconds: float = 0.3) -> submitit.Job[None]:
+    """STOPPABLE as a job of this machine, begun; its checkpoint takes so long."""
+    command = cluster_job.Command([sys.executable, "-c", STOPPABLE, str(folder), str(seconds)], threads=1)
     executor = submitit.LocalExecutor(folder / "jobs")
     executor.update_parameters(timeout_min=10, stderr_to_stdout=True)
     job = executor.submit(command)
@@ -225,11 +232,16 @@ def test_a_job_that_is_ended_on_this_machine_leaves_a_checkpoint_and_is_not_queu
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process outlives its parent elsewhere")
-def test_a_killed_job_leaves_no_training_behind(cluster_job: ModuleType, tmp_path: Path) -> None:
-    job = local_job(cluster_job, tmp_path)
+def test_a_killed_job_leaves_no_training_behind_and_the_next_waits_for_its_checkpoint(
+    cluster_job: ModuleType, tmp_path: Path
+) -> None:
+    job = local_job(cluster_job, tmp_path, seconds=3.0)
     os.kill(processes(tmp_path / "jobs")[0][0], signal.SIGKILL)
-    until((tmp_path / "checkpoint").exists)
     until(job.done)
+    following = local_job(cluster_job, tmp_path)
+    until(following.done)
+    assert following.result() is None
+    assert (tmp_path / "done").exists()
     assert (tmp_path / "heard").read_text() == "SIGTERM "
 
 
@@ -239,7 +251,7 @@ def test_a_pre_empted_job_is_queued_again_by_slurm_or_asks_for_it(
 ) -> None:
     monkeypatch.setenv("FAKE_SLURM_RUNS", "1")
     patience = 0.3 if len(signals) == 1 else 100.0
-    words = [sys.executable, "-c", STOPPABLE, str(tmp_path)]
+    words = [sys.executable, "-c", STOPPABLE, str(tmp_path), "0.3"]
     executor = submitit.SlurmExecutor(tmp_path / "jobs")
     executor.update_parameters(time=240, stderr_to_stdout=True)
     executor.submit(cluster_job.Command(words, threads=1, patience_seconds=patience))

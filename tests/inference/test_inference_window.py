@@ -9,6 +9,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import sliding_window_inference
 
+from medseg.errors import BundleError
 from medseg.inference import SlidingWindow
 
 
@@ -87,3 +88,9 @@ def test_the_network_gets_windows_channels_last_and_what_else_was_given() -> Non
     logits = SlidingWindow(roi_size=[6, 6], precision="fp32")(inputs, spy, 2.0, offset=1.0)
     torch.testing.assert_close(logits, inputs * 2 + 1)
     assert seen[0].stride(1) == 1
+
+
+@pytest.mark.parametrize("overlap", [1.0, -0.1, 50])
+def test_windows_that_would_not_move_on_are_refused(overlap: float) -> None:
+    with pytest.raises(BundleError, match=r"overlap; got .*; expected from 0 to below 1"):
+        SlidingWindow(roi_size=[4, 4, 4], overlap=overlap)

@@ -49,7 +49,7 @@ class SlidingWindow(SlidingWindowInferer):
     Raises
     ------
     BundleError
-        Test-time augmentation without `mirror`, or a threshold outside 0 to 1.
+        Test-time augmentation without `mirror`, a threshold outside 0 to 1, an overlap with which windows never move on.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class SlidingWindow(SlidingWindowInferer):
             )
         if threshold is not None and not 0 < threshold < 1:
             raise BundleError("threshold", got=threshold, expected="above 0 and below 1")
+        if not all(0 <= one < 1 for one in ([overlap] if isinstance(overlap, int | float) else overlap)):
+            raise BundleError("overlap", got=overlap, expected="from 0 to below 1")
         self.precision: Precision = precision
         self.windows_at_once, self.tta, self.mirror = sw_batch_size, tta, mirror
         self.foreground, self.threshold = foreground, threshold

@@ -49,7 +49,7 @@ class SlidingWindow(SlidingWindowInferer):
     Raises
     ------
     BundleError
-        Test-time augmentation without `mirror`, a threshold outside 0 to 1, an overlap with which windows never move on.
+        Test-time augmentation without `mirror`, a threshold outside 0 to 1, or an overlap outside 0 to below 1.
     """
 
     def __init__(

@@ -115,8 +115,8 @@ def operator_tables(found: Measured, names: Sequence[str], *, whole: Sequence[st
     table = Table(f"{found.bundle}: milliseconds of one step by kind of operator", ["kind", *names])
     sums = {name: grouped(found.sides[name].operators) for name in names}
     for group in (*GROUPS, REST):
-        table.rows.append([group, *(sums[name].get(group, 0.0) for name in names)])
-    table.rows.append(["sum", *(sum(sums[name].values()) for name in names)])
+        table.rows.append([group, *(f"{sums[name].get(group, 0.0):.1f}" for name in names)])
+    table.rows.append(["sum", *(f"{sum(sums[name].values()):.1f}" for name in names)])
     table.notes.append("Self time of torch.profiler, which itself takes a little; of the step alone.")
     return [table, *(_top(found, name) for name in whole)]
 
@@ -136,5 +136,5 @@ def _top(found: Measured, name: str) -> Table:
         f"{found.bundle}: the operators that take longest, {name}", ["operator", "calls a step", "ms a step", "share"]
     )
     for operator, milliseconds, calls in operators[:TOP]:
-        table.rows.append([f"`{operator}`", calls, milliseconds, f"{milliseconds / whole:.1%}"])
+        table.rows.append([f"`{operator}`", calls, f"{milliseconds:.1f}", f"{milliseconds / whole:.1%}"])
     return table

@@ -31,6 +31,7 @@ def test_every_curve_that_is_promised_is_there(events: Any) -> None:
         "train/loss",
         "train/learning_rate",
         "train/epoch_seconds",
+        "train/data_wait",
         "validation/val_mean_dice",
         "validation/val_mean_nsd",
         *(

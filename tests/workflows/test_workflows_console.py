@@ -16,6 +16,8 @@ import pytest
 from medseg.cli.log import set_up_logging
 from medseg.workflows import train
 
+WAITED = r"waiting for data: \d+\.\d % of the steps' time \(\d+\.\d of \d+\.\d s\)"
+
 
 @pytest.fixture
 def own_logging() -> Iterator[None]:
@@ -47,7 +49,8 @@ def test_without_a_terminal_a_run_says_one_line_an_epoch(
     monkeypatch.setattr(sys, "stderr", stream)
     set_up_logging(quiet=False, debug=False)
     run_quietly(volumes, tmp_path / "run", tiny)
-    lines = stream.getvalue().splitlines()
+    *lines, last = stream.getvalue().splitlines()
+    assert re.fullmatch(WAITED, last)
     pattern = r"epoch {}/2 loss \d\.\d{{4}} validation Dice 0\.\d{{4}} \(best 0\.\d{{4}} at \d\) \d+\.\d s"
     assert [bool(re.fullmatch(pattern.format(i + 1), line)) for i, line in enumerate(lines)] == [True, True], lines
 
@@ -60,9 +63,8 @@ def test_on_a_terminal_a_run_says_one_bar(
     monkeypatch.setenv("TERM", "xterm")
     set_up_logging(quiet=False, debug=False)
     run_quietly(volumes, tmp_path / "run", tiny)
-    text = terminal.getvalue()
-    assert text.count("\n") == 1
-    last = text.rstrip().rpartition("\r")[2]
+    waited, last, rest = (line.rpartition("\r")[2] for line in terminal.getvalue().split("\n"))
+    assert (bool(re.fullmatch(WAITED, waited)), rest) == (True, "")
     assert re.search(r"100%.* 4/4 .*dice=0\.\d{4}, epoch=2, loss=\d\.\d{4}", last), last
 
 

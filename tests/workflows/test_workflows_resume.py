@@ -40,7 +40,7 @@ def difference(one: Any, other: Any, at: str = "") -> list[str]:
 
 def curve(run: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(run / "tensorboard")).Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if tag != "train/epoch_seconds"]
+    tags = [tag for tag in events.Tags()["scalars"] if tag not in ("train/epoch_seconds", "train/data_wait")]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
 
 

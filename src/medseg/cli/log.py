@@ -10,8 +10,9 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TextIO
 
 from medseg import __version__
 from medseg.errors import user_error
@@ -65,9 +66,19 @@ class ScreenFormatter(logging.Formatter):
         return text if record.levelno < logging.WARNING else coloured(text, colour, stream=sys.stderr)
 
 
+class ScreenHandler(logging.StreamHandler[TextIO]):
+    """A line of its own for each record: a progress bar makes way and comes back below."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record."""
+        bars = sys.modules.get("tqdm")  # where nobody has imported it, no bar is shown
+        with nullcontext() if bars is None else bars.tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
 def set_up_logging(*, quiet: bool, debug: bool) -> None:
     """Log to standard error: ours from INFO (WARNING if quiet, DEBUG if asked), others' from WARNING (INFO)."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = ScreenHandler(sys.stderr)
     handler.setLevel(logging.NOTSET if debug else logging.WARNING if quiet else logging.INFO)
     handler.setFormatter(ScreenFormatter(FULL if debug else PLAIN))
     handler.addFilter(_for_debugging if debug else _concerns)

@@ -1,11 +1,16 @@
-"""SIGINT and SIGTERM as a request that a run looks at where it can stop cleanly."""
+"""SIGINT and SIGTERM: what a run looks at where it can stop cleanly, or what unwinds it where it is."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
+
+logger = logging.getLogger(__name__)
 
 TERMINATED = 128 + signal.SIGTERM
 """What a shell reports for a program that SIGTERM ended."""
@@ -53,3 +58,21 @@ class StopRequests:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
         self.release()
+
+
+@contextmanager
+def unwound_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises SystemExit, so that nothing half made stays behind; without effect outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _unwind(number: int, frame: FrameType | None) -> NoReturn:
+    logger.warning("stopped by SIGTERM")
+    raise SystemExit(TERMINATED)

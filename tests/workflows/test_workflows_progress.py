@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from medseg.cli.log import ScreenHandler
 from medseg.workflows.progress import CaseProgress
 
 
@@ -84,14 +85,14 @@ def test_a_terminal_gets_one_bar_and_no_lines(
 def test_an_error_stands_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    ours = logging.getLogger("medseg.workflows.progress")
-    handler = logging.StreamHandler(terminal)
+    ours = logging.getLogger("medseg.workflows.cases")
+    handler = ScreenHandler(terminal)
     ours.addHandler(handler)
     monkeypatch.setattr(ours, "level", logging.INFO)
     try:
         progress = CaseProgress(2)
         progress.count(failed=False, skipped=False)
-        progress.complain("case b failed: truncated")
+        ours.error("case b failed: truncated")
         progress.count(failed=True, skipped=False)
         progress.close()
     finally:

@@ -60,10 +60,8 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
 
 
 def _open(workflow: Any, run_dir: str, *, datalist: str, resume: bool) -> None:
-    from medseg.datasets.datalist import (
-        copy_datalist,
-        read_datalist,
-    )  # late: numpy, which reading a configuration spares
+    # Late: it brings numpy, which reading a configuration does not need.
+    from medseg.datasets.datalist import copy_datalist, read_datalist
 
     source, target = workflow.config_root_path.resolve(), Path(run_dir).resolve()
     if resume:

@@ -21,8 +21,6 @@ WRONG_INPUT = 2
 OUR_BUG = 70
 """EX_SOFTWARE of BSD's sysexits: no code that a wrong input or a failed case could give."""
 INTERRUPTED = 130
-TERMINATED = 143
-"""What a shell reports for a program that SIGTERM (15) ended: 128 + 15."""
 PIPE_CLOSED = 141
 """What a shell reports for a program that SIGPIPE (13) ended: 128 + 13."""
 

@@ -29,7 +29,6 @@ from medseg.cli.console import (
     INTERRUPTED,
     OUR_BUG,
     PIPE_CLOSED,
-    TERMINATED,
     WRONG_INPUT,
     complain,
     say_error,
@@ -37,6 +36,7 @@ from medseg.cli.console import (
 )
 from medseg.cli.log import run_command, set_up_logging
 from medseg.errors import user_error
+from medseg.signals import TERMINATED
 
 EXIT_CODES = """\
 exit codes:

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +17,11 @@ from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 
 from medseg.datasets.fingerprint import fingerprint
+from medseg.datasets.items import Item
 from medseg.errors import BundleError
 from medseg.files import SharedFolder, atomic_write, sha256_of
 
 logger = logging.getLogger(__name__)
-
-Item: TypeAlias = dict[str, Any]
 
 SUFFIX = ".case"
 _HEAD = b"medseg case 1 "
@@ -100,7 +99,7 @@ class DiskCache:
                 excess, removed = excess - size, removed + 1
         if excess > 0:
             logger.warning(
-                "the cases of this training take %.1f GiB more in %s than cache_gib allows", excess / 2**30, self.folder
+                "the cases of this training take %.1f GiB more in %s than disk_gib allows", excess / 2**30, self.folder
             )
         return removed
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from medseg.dicom.names import files_to_send, instance_name, series_name
 from medseg.dicom.retries import Retries
 from medseg.dicom.web_address import FORM, WebAddress
 from medseg.errors import OutputError, PacsError
 from medseg.files import atomic_folder
+from medseg.signals import unwound_by_sigterm
 
 if TYPE_CHECKING:
     from medseg.dicom.dimse_receive import ReceivedSeries
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TERMINATED = 128 + signal.SIGTERM
-"""What a shell reports for a program that SIGTERM ended."""
 _WAKE_S = 1.0
 """Waiting for ever in a queue would not let an interrupt through on every system."""
 
@@ -63,7 +59,7 @@ def pull(address: str, *, output_dir: str | os.PathLike[str], retries: Retries |
     _make_folder(folder)
     targets = {folder / series_name(series.uid): series for series in found}
     there = {target for target, series in targets.items() if _is_there(target, series, pacs)}
-    with ended_cleanly():
+    with unwound_by_sigterm():
         for target in targets.keys() - there:
             with atomic_folder(target) as building:
                 pacs.retrieve(targets[target], building)
@@ -80,23 +76,6 @@ def _is_there(target: Path, series: RemoteSeries, pacs: WebPacs) -> bool:
         raise OutputError(f"{target} is there already, with other files than the series", next_step=step)
     logger.info("%s is there already, with all %d instances", target, len(expected))
     return True
-
-
-@contextmanager
-def ended_cleanly() -> Iterator[None]:
-    """SIGTERM unwinds too, so that no half series stays behind; without effect outside the main thread."""
-
-    def leave(*_: object) -> NoReturn:
-        raise SystemExit(TERMINATED)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def push(path: str | os.PathLike[str], *, address: str, retries: Retries | None = None) -> int:

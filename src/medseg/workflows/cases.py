@@ -360,7 +360,7 @@ class PredictCases:
             self._full = work if work.no_room else self._full
             logger.debug("case %s: %s", work.id, {stage: round(value, 3) for stage, value in work.seconds.items()})
             if work.reason is not None:
-                self._progress.complain(f"case {work.id} failed: {work.reason}\n{work.trace}".rstrip())
+                logger.error("%s", f"case {work.id} failed: {work.reason}\n{work.trace}".rstrip())
             self._progress.count(failed=work.reason is not None, skipped=work.resumed)
 
     def _check(self) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from medseg.dicom.names import series_name
 from medseg.dicom.retries import Retries
-from medseg.dicom.transfer import connect, ended_cleanly, list_series, study_address, wanted_series
+from medseg.dicom.transfer import connect, list_series, study_address, wanted_series
 from medseg.dicom.web_address import FORM, WebAddress, is_web_address
 from medseg.errors import PacsError, RunError
 from medseg.outputs import Report
+from medseg.signals import unwound_by_sigterm
 
 if TYPE_CHECKING:
     from medseg.dicom.web import RemoteSeries
@@ -53,7 +54,7 @@ def local_input(
     pacs = connect(place, retries)
     wanted = None if series is None else str(series)
     chosen = _only(wanted_series(pacs.find_series(place.study or ""), place), place, wanted)
-    with ended_cleanly(), tempfile.TemporaryDirectory(prefix="medseg-") as temporary:
+    with unwound_by_sigterm(), tempfile.TemporaryDirectory(prefix="medseg-") as temporary:
         folder = Path(temporary, series_name(chosen.uid))
         folder.mkdir()
         pacs.retrieve(chosen, folder)

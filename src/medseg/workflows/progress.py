@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -44,11 +43,6 @@ class CaseProgress:
         elif self._due():
             self._said = self._clock()
             logger.info("%s", self.line())
-
-    def complain(self, text: str) -> None:
-        """Log an error between two states of the bar."""
-        with self._bar.external_write_mode(file=sys.stderr):
-            logger.error("%s", text)
 
     def line(self) -> str:
         """Such as "12 of 20 cases done, 1 failed; 0.8 cases/s, 9 s left"."""

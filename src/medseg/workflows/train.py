@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from medseg.signals import TERMINATED
-
-logger = logging.getLogger(__name__)
+from medseg.signals import unwound_by_sigterm
 
 
 def train(
@@ -67,7 +60,7 @@ def train(
     if device is not None:
         settings["device"] = device_setting(device)
     changes = {**(overrides or {}), **settings}
-    with _ended_by_sigterm():
+    with unwound_by_sigterm():  # while cases are read; the trainer listens for itself while it runs
         workflow = open_workflow(folder, "train", overlays=overlays, overrides=changes, trust=trust)
         try:
             run_workflow(workflow, folder)
@@ -75,21 +68,3 @@ def train(
             if end.code != 0:
                 raise
     return run
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """While cases are read, SIGTERM ends the process at once; the trainer listens for itself while it runs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    logger.warning("stopped by SIGTERM")
-    raise SystemExit(TERMINATED)

@@ -18,11 +18,11 @@ from medseg.review.viewer.app import make_app
 from medseg.review.viewer.session import Session
 from medseg.review.viewer.settings import Settings
 from medseg.review.viewer.viewer import Viewer
+from medseg.signals import TERMINATED
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8765
-TERMINATED = 128 + signal.SIGTERM
 _GRACE_SECONDS = 2
 _MOST_CONNECTIONS = 256
 _EVERY_ADDRESS = ("0.0.0.0", "::")

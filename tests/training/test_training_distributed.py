@@ -1,8 +1,9 @@
 """Two processes by Gloo train what one process trains: order, loss, scores, averages, legs, failures.
 
-They are started as a user starts them, by torchrun. The tolerance is that of float32 sums in another order: 1e-4 of a
-weight after the few steps of a tiny run (AdamW divides by the gradient's size, so that a rounding error of a gradient
-near zero becomes one of the step); losses and scores 1e-5.
+They are started as a user starts them, by torchrun. The tolerance is that of float32 sums in another order. Weights of
+the few steps of a tiny run: 2e-4 of the norm of all of them together. AdamW divides by the gradient's size, so that a
+rounding error of a gradient near zero becomes one of the step, and a single weight can be further off: one process with
+one thread and with two differ by 3e-5, a learning rate that is 1 % off makes 9e-4. Losses and scores: 1e-5.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ def same_run(one: Path, two: Path, *, legs: int = 1) -> None:
     """Weights, averages and curves of two runs, within the tolerances above, and the same files."""
     states = [torch.load(run / "models" / "last.pt", weights_only=True) for run in (one, two)]
     for part in ("network", "evaluated"):
-        torch.testing.assert_close(states[0][part], states[1][part], rtol=0, atol=1e-4)
+        assert states[0][part].keys() == states[1][part].keys()
+        first, second = (torch.cat([value.double().flatten() for value in state[part].values()]) for state in states)
+        assert float((first - second).norm() / first.norm()) < 2e-4, part
     assert states[0]["best_metric"] == pytest.approx(states[1]["best_metric"], abs=1e-5)
     tables = [list(csv.DictReader(io.StringIO((run / "history.csv").read_text("utf-8")))) for run in (one, two)]
     for row, other in zip(*tables, strict=True):
@@ -130,7 +133,13 @@ def test_two_legs_of_two_processes_are_one_run_of_one_process(
 ) -> None:
     folder, said = both
     frozen = TINY["cxr_heart_lung"] | COMMON | {"network_def::freeze_batch_norm": True}
-    one = train("cxr_heart_lung", datalist=pictures, run_dir=tmp_path / "one", overrides=frozen)
+    one = train(
+        "cxr_heart_lung",
+        datalist=pictures,
+        run_dir=tmp_path / "one",
+        overlays=["gpu_augmentation"],
+        overrides=frozen,
+    )
     assert [process["status"] for process in said] == ["stopped", "stopped"]
     assert [process[leg][0] for process in said for leg in ("first leg", "second leg")] == [0, 0, 0, 0]
     assert "resumed after epoch 1 of 2" in said[0]["second leg"][1]

@@ -154,13 +154,15 @@ def average(volumes: Path, run: Path) -> list[float]:
 
 
 def runs(pictures: Path, folder: Path) -> dict[str, Any]:
-    """The 2-D bundle with frozen normalisation: in two legs, then with a rate that spoils it."""
+    """The 2-D bundle with frozen normalisation and batches augmented whole, in two legs; then a rate that spoils it."""
     tiny = ("image_size=[64,64]", "network_def::base_width=4", "precision=fp32", "batch_size=2", "validate_every=1")
     given = ("train", "cxr_heart_lung", "--datalist", pictures, "--device", "cpu", *tiny, "epochs=2")
     frozen = "network_def::freeze_batch_norm=true"
     legs = folder / "legs"
-    first = medseg(*given, frozen, "--overlay", "multi_gpu", "-o", legs, "stop_after_minutes=0")
+    overlays = ("--overlay", "gpu_augmentation", "--overlay", "multi_gpu")
+    first = medseg(*given, frozen, *overlays, "-o", legs, "stop_after_minutes=0")
     status = json.loads((legs / "run.json").read_text(encoding="utf-8"))["status"]
+    distributed.idist.barrier()  # the first process would write it anew before the second has read it
     second = medseg("train", legs, "--datalist", pictures, "-o", legs, "--resume", "stop_after_minutes=null")
     spoilt = medseg(*given, "--overlay", "multi_gpu", "-o", folder / "spoilt", "learning_rate=1.0e30")
     return {"first leg": first, "status": status, "second leg": second, "spoilt": spoilt}

@@ -161,8 +161,9 @@ def runs(pictures: Path, folder: Path) -> dict[str, Any]:
     legs = folder / "legs"
     overlays = ("--overlay", "gpu_augmentation", "--overlay", "multi_gpu")
     first = medseg(*given, frozen, *overlays, "-o", legs, "stop_after_minutes=0")
+    distributed.idist.barrier()  # the first process writes how the leg ended; with the next it would write anew
     status = json.loads((legs / "run.json").read_text(encoding="utf-8"))["status"]
-    distributed.idist.barrier()  # the first process would write it anew before the second has read it
+    distributed.idist.barrier()
     second = medseg("train", legs, "--datalist", pictures, "-o", legs, "--resume", "stop_after_minutes=null")
     spoilt = medseg(*given, "--overlay", "multi_gpu", "-o", folder / "spoilt", "learning_rate=1.0e30")
     return {"first leg": first, "status": status, "second leg": second, "spoilt": spoilt}

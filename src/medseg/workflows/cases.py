@@ -41,6 +41,7 @@ from medseg.pictures import label_colour
 from medseg.signals import StopRequests
 from medseg.workflows.fingerprints import input_sha256, settings_sha256, valid_manifest
 from medseg.workflows.flagging import Flagging, case_confidence, judgement_of
+from medseg.workflows.heap import TRIM_EVERY_CASES, trim_heap
 from medseg.workflows.pipeline import Pipeline, Stage
 from medseg.workflows.progress import CaseProgress
 from medseg.workflows.provenance import confidence_table, peak_memory_bytes, precision_used
@@ -362,6 +363,8 @@ class PredictCases:
             if work.reason is not None:
                 logger.error("%s", f"case {work.id} failed: {work.reason}\n{work.trace}".rstrip())
             self._progress.count(failed=work.reason is not None, skipped=work.resumed)
+            if len(self._finished) % TRIM_EVERY_CASES == 0:
+                trim_heap()
 
     def _check(self) -> None:
         self._requests.check()

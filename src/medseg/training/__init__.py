@@ -1,5 +1,6 @@
 """What the Ignite engines of a bundle need beyond MONAI: steps, losses, handlers, checkpoints, TensorBoard."""
 
+from medseg.training.average import average_momentum
 from medseg.training.batch_augmentation import BatchAugmentation
 from medseg.training.board import Board
 from medseg.training.checkpoints import Checkpoints
@@ -34,6 +35,7 @@ __all__ = [
     "SurfaceMetric",
     "TrainingStep",
     "WholeBatchLoss",
+    "average_momentum",
     "distribute",
     "join",
     "leave",

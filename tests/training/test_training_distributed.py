@@ -3,7 +3,7 @@
 They are started as a user starts them, by torchrun. The tolerance is that of float32 sums in another order. Weights of
 the few steps of a tiny run: 2e-4 of the norm of all of them together. AdamW divides by the gradient's size, so that a
 rounding error of a gradient near zero becomes one of the step, and a single weight can be further off: one process with
-one thread and with two differ by 3e-5, a learning rate that is 1 % off makes 9e-4. Losses and scores: 1e-5.
+one thread and with two differ by 3e-5, a learning rate that is 1 % off makes 9e-4. Losses and scores: 5e-5.
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ def same_run(one: Path, two: Path, *, legs: int = 1) -> None:
         assert states[0][part].keys() == states[1][part].keys()
         first, second = (torch.cat([value.double().flatten() for value in state[part].values()]) for state in states)
         assert float((first - second).norm() / first.norm()) < 2e-4, part
-    assert states[0]["best_metric"] == pytest.approx(states[1]["best_metric"], abs=1e-5)
+    assert states[0]["best_metric"] == pytest.approx(states[1]["best_metric"], abs=5e-5)
     tables = [list(csv.DictReader(io.StringIO((run / "history.csv").read_text("utf-8")))) for run in (one, two)]
     for row, other in zip(*tables, strict=True):
         for name in row.keys() - {"seconds", "data_wait"}:
-            assert float(row[name]) == pytest.approx(float(other[name]), abs=1e-5), name
+            assert float(row[name]) == pytest.approx(float(other[name]), abs=5e-5), name
     beside = ("events.", "log.txt", "training.")  # one command keeps a log, one has no matplotlib
     names = [{path.name for path in run.rglob("*") if not path.name.startswith(beside)} for run in (one, two)]
     assert names[0] == names[1]

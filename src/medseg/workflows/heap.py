@@ -13,7 +13,7 @@ def trim_heap() -> bool:
     """Give back the freed pages between those still in use; True if there were any.
 
     glibc gives back what is free at a heap's end alone. Where several threads work on arrays of changing size the holes
-    in between grow by some 0.2 MiB a case. Without effect, and False, where malloc is not glibc's.
+    in between grow with every case. Without effect, and False, where malloc is not glibc's.
 
     References
     ----------

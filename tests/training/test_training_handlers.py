@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medseg.errors import TrainingError
-from medseg.training import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
+from medseg.training import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule, Validation
 
 
 def evaluator(**state: Any) -> Any:
@@ -54,6 +54,24 @@ def test_finite_losses_pass() -> None:
     engine = trainer([1.0, 1e30, -1e30, 0.0])
     FiniteLoss().attach(engine)
     assert engine.run(batches(2), max_epochs=2).epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("interval", "epochs", "validated"),
+    [(4, 10, [4, 8, 10]), (4, 8, [4, 8]), (1, 2, [1, 2]), (50, 3, [3])],
+    ids=["rest", "multiple", "every", "last alone"],
+)
+def test_the_last_epoch_is_validated_whatever_the_interval(interval: int, epochs: int, validated: list[int]) -> None:
+    engine, seen = trainer([1.0] * epochs), []
+    Validation(validator=SimpleNamespace(run=seen.append), interval=interval).attach(engine)
+    engine.run(batches(1), max_epochs=epochs)
+    assert seen == validated
+
+
+@pytest.mark.parametrize("interval", [0, -1, 2.5])
+def test_an_interval_of_validation_that_is_none_is_refused(interval: Any) -> None:
+    with pytest.raises(TrainingError, match=rf"validate_every .* got {interval}; expected a whole number from 1"):
+        Validation(validator=None, interval=interval)
 
 
 def test_a_plateau_schedule_steps_at_validations_only() -> None:

@@ -7,7 +7,7 @@ from medseg.training.checkpoints import Checkpoints
 from medseg.training.data_wait import DataWait
 from medseg.training.determinism import Deterministic
 from medseg.training.distributed import join, leave, share_of_batch
-from medseg.training.handlers import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule
+from medseg.training.handlers import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule, Validation
 from medseg.training.history import History
 from medseg.training.legs import StopAfter
 from medseg.training.losses import StackedDeepSupervisionLoss
@@ -34,6 +34,7 @@ __all__ = [
     "StopAfter",
     "SurfaceMetric",
     "TrainingStep",
+    "Validation",
     "WholeBatchLoss",
     "average_momentum",
     "distribute",

@@ -1,4 +1,4 @@
-"""Handlers of the training engine: schedule, early stopping, watch over the loss, progress, record of the run."""
+"""Handlers of the training engine: validation, schedule, early stop, watch over the loss, progress, run.json."""
 
 from __future__ import annotations
 
@@ -54,6 +54,41 @@ class FiniteLoss:
                 next_step="look at these cases, or lower the learning rate; models/last.pt is from before",
             )
         self._pending = None
+
+
+class Validation:
+    """Validate every so many epochs, and in any case after the run's last, whose weights could not ship otherwise.
+
+    Parameters
+    ----------
+    validator
+        Validation engine; it runs as the trainer's epoch.
+    interval
+        Epochs between two validations.
+
+    Raises
+    ------
+    TrainingError
+        An interval that is no positive whole number.
+    """
+
+    def __init__(self, *, validator: Any, interval: int) -> None:
+        if not isinstance(interval, int) or interval < 1:
+            raise TrainingError(
+                "validate_every counts epochs between validations",
+                got=interval,
+                expected="a whole number from 1 on",
+                next_step="to validate the last epoch alone, give the number of epochs",
+            )
+        self.validator, self.interval = validator, interval
+
+    def attach(self, engine: Any) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._validate)
+
+    def _validate(self, engine: Any) -> None:
+        epoch = engine.state.epoch
+        if epoch % self.interval == 0 or epoch == engine.state.max_epochs:
+            self.validator.run(epoch)
 
 
 class Schedule:

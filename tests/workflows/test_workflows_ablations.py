@@ -47,7 +47,7 @@ def test_each_variant_leaves_out_its_part_and_nothing_else(ablations: ModuleType
     assert targets(found["with elastic deformation"]).index("Rand3DElasticd") == whole.index("RandAffined") + 1
     assert found["without oversampled foreground"] == "the recipe does not oversample"
     assert found["without deep supervision"] == {"network_def::deep_supervision": False}
-    assert targets(ablations.variants_of("ct_sarcoma")["without oversampled foreground"])[0] == "RandSpatialCropd"
+    assert targets(ablations.variants_of("ct_sarcoma")["without oversampled foreground"])[2] == "RandSpatialCropd"
     assert "with deep supervision" in ablations.variants_of("ct_sarcoma")
 
 

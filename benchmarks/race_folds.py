@@ -68,7 +68,8 @@ def pooled(folder: Path, done: Sequence[dict[str, Any]]) -> Comparison:
     table = folder / "patients.csv"
     table.write_text("case,patient\n" + "".join(f"{case},{of}\n" for case, of in patients.items()), encoding="utf-8")
     for side in (OURS, THEIRS):
-        rows = [row for one in done for row in read_scores(Path(one["scores at the end"][side]))]
+        places = [result_of(folder, fold).parent / one["scores at the end"][side] for fold, one in enumerate(done)]
+        rows = [row for place in places for row in read_scores(place)]
         (folder / side).mkdir(exist_ok=True)
         write_scores(rows, folder / side / "scores.csv")
         write_summary(summarise(rows, patients=patients), folder / side / "summary.json")
@@ -92,8 +93,7 @@ def publish(folder: Path, done: Sequence[dict[str, Any]], found: Comparison, opt
     text = "\n".join(table.markdown() for table in tables)
     text += "\n" + "; ".join(f"{name} {value}" for name, value in about.items())
     print(text)
-    folds = [{name: part for name, part in one.items() if name != "scores at the end"} for one in done]
-    content = {"about": about, "folds": folds, "tables": [vars(table) for table in tables]}
+    content = {"about": about, "folds": done, "tables": [vars(table) for table in tables]}
     targets = [folder / "race_folds"]
     if options.publish:
         targets.append(RESULTS / f"race_folds_{find_bundle(options.bundle).name}_{options.device}")

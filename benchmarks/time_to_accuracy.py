@@ -196,7 +196,9 @@ def publish(
     content = {"about": about, "sides": {side.name: side.about for side in sides}, "curves": curves}
     content["tables"] = [vars(table) for table in tables]
     content["limit_s"] = race.limit_s
-    content["scores at the end"] = {side.name: str(scores_of(side.kept[-1])) for side in sides if side.kept}
+    content["scores at the end"] = {
+        side.name: str(scores_of(side.kept[-1]).relative_to(race.folder)) for side in sides if side.kept
+    }
     targets = [race.folder / "time_to_accuracy"]
     if options.publish:
         targets.append(RESULTS / f"time_to_accuracy_{find_bundle(race.bundle).name}_{race.device}")

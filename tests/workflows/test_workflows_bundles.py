@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -99,3 +101,18 @@ def test_a_limited_number_of_cases_is_told(pictures: Path, tmp_path: Path, caplo
     train("cxr_heart_lung", datalist=pictures, run_dir=tmp_path / "run", overlays=["smoke"], overrides=limit)
     assert "training: only 2 of 4 cases are used, as the configuration says" in caplog.text
     assert "validation: only" not in caplog.text
+
+
+def test_the_sarcoma_bundle_refuses_a_scan_that_was_not_cropped_round_a_box_and_goes_on(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    noise = np.random.default_rng(0)
+    for name, size, spacing_mm in (("crop", 40, 4.0), ("scan", 60, 8.0)):
+        hu = noise.normal(40, 20, (size, size, size)).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(hu, np.diag([spacing_mm] * 3 + [1.0])), images / f"{name}.nii.gz")
+    report = predict("ct_sarcoma", inputs=images, output_dir=tmp_path / "masks")
+    assert {case.id: case.status for case in report.cases} == {"crop": "done", "scan": "failed"}
+    (failed,) = report.failed
+    # at 2 x 2 x 3.3 mm the grid ends with the last whole voxel between the outer centres of the 480 mm
+    expected = r"not cropped round a box; got 474 x 474 x 475 mm; expected sides of at most 450 mm; draw a box .* 50 mm"
+    assert re.search(expected, str(failed.reason))

@@ -160,7 +160,7 @@ def curve(race: Race, side: Side) -> list[dict[str, Any]]:
 
 def scored(race: Race, kept: Kept) -> dict[str, Any]:
     """The summary of the masks; a case without a mask ends the benchmark."""
-    target = scores_of(kept)
+    target = kept.predictions.with_name(f"{kept.predictions.name}_scores")
     shutil.rmtree(target, ignore_errors=True)
     masks = kept.predictions.with_name(f"{kept.predictions.name}_alone")
     shutil.rmtree(masks, ignore_errors=True)
@@ -195,10 +195,6 @@ def publish(
     print(text)
     content = {"about": about, "sides": {side.name: side.about for side in sides}, "curves": curves}
     content["tables"] = [vars(table) for table in tables]
-    content["limit_s"] = race.limit_s
-    content["scores at the end"] = {
-        side.name: str(scores_of(side.kept[-1]).relative_to(race.folder)) for side in sides if side.kept
-    }
     targets = [race.folder / "time_to_accuracy"]
     if options.publish:
         targets.append(RESULTS / f"time_to_accuracy_{find_bundle(race.bundle).name}_{race.device}")
@@ -207,11 +203,6 @@ def publish(
         target.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
         target.with_suffix(".svg").write_text(drawn(curves, race), encoding="utf-8")
     print(f"written: {targets[-1]}.json, .md, .svg")
-
-
-def scores_of(kept: Kept) -> Path:
-    """Where the scores of its masks are."""
-    return kept.predictions.with_name(f"{kept.predictions.name}_scores")
 
 
 def device_name(device: str) -> str:
@@ -249,10 +240,10 @@ def curve_table(race: Race, curves: dict[str, list[dict[str, Any]]], names: dict
 
 def compared(race: Race, sides: Sequence[Side]) -> Table | None:
     """The last masks of both, case by case; None where one side ran alone or kept nothing."""
-    ends = [scores_of(side.kept[-1]) for side in sides if side.kept]
+    ends = [side.kept[-1].predictions for side in sides if side.kept]
     if len(ends) < 2:
         return None
-    ours, theirs = ends
+    ours, theirs = (end.with_name(f"{end.name}_scores") for end in ends)
     target = race.folder / "comparison"
     shutil.rmtree(target, ignore_errors=True)
     found = compare(theirs, ours, output_dir=target, metrics=["dice"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from medseg.errors import TrainingError
+from medseg.errors import BundleError, TrainingError
 from medseg.training import EarlyStop, FiniteLoss, Progress, RunRecord, Schedule, Validation
 
 
@@ -70,7 +70,7 @@ def test_the_last_epoch_is_validated_whatever_the_interval(interval: int, epochs
 
 @pytest.mark.parametrize("interval", [0, -1, 2.5])
 def test_an_interval_of_validation_that_is_none_is_refused(interval: Any) -> None:
-    with pytest.raises(TrainingError, match=rf"validate_every .* got {interval}; expected a whole number from 1"):
+    with pytest.raises(BundleError, match=rf"validate_every .* got {interval}; expected a whole number from 1"):
         Validation(validator=None, interval=interval)
 
 

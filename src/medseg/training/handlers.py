@@ -15,7 +15,7 @@ import torch
 from ignite.engine import Events
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from medseg.errors import TrainingError
+from medseg.errors import BundleError, TrainingError
 from medseg.files import atomic_write
 from medseg.processes import is_first
 from medseg.terminal import wants_progress
@@ -59,6 +59,8 @@ class FiniteLoss:
 class Validation:
     """Validate every so many epochs, and in any case after the run's last, whose weights could not ship otherwise.
 
+    MONAI's ValidationHandler leaves the last epoch out where the interval does not divide their number.
+
     Parameters
     ----------
     validator
@@ -68,13 +70,13 @@ class Validation:
 
     Raises
     ------
-    TrainingError
+    BundleError
         An interval that is no positive whole number.
     """
 
     def __init__(self, *, validator: Any, interval: int) -> None:
         if not isinstance(interval, int) or interval < 1:
-            raise TrainingError(
+            raise BundleError(
                 "validate_every counts epochs between validations",
                 got=interval,
                 expected="a whole number from 1 on",

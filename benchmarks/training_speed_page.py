@@ -55,6 +55,9 @@ What makes them fast, with the name under which the tables below leave it out:
   backwards; ours is batch normalisation of one sample at a time, which is the same and copies nothing.
 - **No waiting for the device.** The step reads nothing from a GPU; whether a loss is finite is looked at one step
   later.
+- **A batch that fits.** Where the device's memory does not hold a batch, half as many samples at once go through the
+  network, and again half; the log says so. What the way back needs is computed again part by part, so that loss and
+  gradient stay those of the whole batch, whatever the device: slower by one more forward pass.
 - **torch.compile.** `compile_mode=default` fuses what stands between convolutions; it takes a minute or more to begin.
 
 The log tells at the end of a run which share of the steps' time was spent waiting for data, TensorBoard and

@@ -12,7 +12,7 @@ import torch
 from monai.losses import DiceCELoss
 from monai.transforms import RandScaleIntensityd
 
-from medseg.errors import BundleError
+from medseg.errors import BundleError, TrainingError
 from medseg.training import BatchAugmentation, EvaluationStep, StackedDeepSupervisionLoss, TrainingStep
 
 
@@ -73,6 +73,55 @@ def test_bfloat16_is_near_float32_and_the_loss_stays_float32(network: torch.nn.M
     assert [output["pred"].dtype for output in outputs] == [torch.float32, torch.float32]
     difference = (outputs[0]["pred"] - outputs[1]["pred"]).abs().max()
     assert 0 < difference < 0.05  # bfloat16 has 8 bits of mantissa
+
+
+def _holds(samples: int) -> Any:
+    """An inferer on a device whose memory holds so many samples; what it was given is in its `given`."""
+
+    def infer(image: torch.Tensor, network: torch.nn.Module) -> torch.Tensor:
+        infer.given.append(len(image))  # type: ignore[attr-defined]
+        if len(image) > samples:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nand more words")
+        result: torch.Tensor = network(image)
+        return result
+
+    infer.given = []  # type: ignore[attr-defined]
+    return infer
+
+
+def test_a_batch_that_does_not_fit_is_taken_in_parts_with_the_same_gradient(
+    network: torch.nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    five = {name: torch.randn(5, c, 8, 8, generator=generator) for name, c in (("image", 1), ("label", 2))}
+    expected, small = engine(deepcopy(network)), engine(network)
+    small.inferer = _holds(2)
+    for one in (expected, small):  # a loss that is no mean over samples, as batch Dice is none
+        one.loss_function = lambda logits, label: 1 - (logits * label).sum() / (logits.square() + label.square()).sum()
+    step = TrainingStep(precision="fp32")
+    whole = TrainingStep(precision="fp32")(expected, five)
+    parts = step(small, five)
+    assert small.inferer.given[:4] == [5, 2, 2, 1]
+    assert sorted(small.inferer.given[4:]) == [1, 2, 2]  # again on the way back
+    torch.testing.assert_close(parts["pred"], whole["pred"])
+    torch.testing.assert_close(parts["loss"], whole["loss"])
+    torch.testing.assert_close(network.state_dict(), expected.network.state_dict())
+    assert "5 samples at once needs more memory than there is: from now on 2 at a time" in caplog.text
+    small.inferer.given.clear()
+    step(small, five)
+    assert max(small.inferer.given) == 2  # it remembers
+
+
+def test_a_sample_that_does_not_fit_says_what_to_do(network: torch.nn.Module) -> None:
+    none = engine(network)
+    none.inferer = _holds(0)
+    with pytest.raises(TrainingError, match=r"one sample needs more memory.*Tried to allocate 2\.00 GiB;.*window"):
+        TrainingStep(precision="fp32")(none, batch())
+
+
+def test_other_errors_of_a_step_stay_what_they_are(network: torch.nn.Module) -> None:
+    with pytest.raises(RuntimeError, match="channels"):
+        TrainingStep(precision="fp32")(engine(network), batch() | {"image": torch.zeros(2, 3, 8, 8)})
 
 
 class _SpoiltInBfloat16(torch.autograd.Function):

@@ -12,6 +12,7 @@ from medseg.errors import BundleError
 from medseg.inference import Precision, autocast, channels_last
 from medseg.networks.sample_norm import keep_layout
 from medseg.training.batch_augmentation import BatchAugmentation
+from medseg.training.memory import FittingParts, forward_in_parts
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class TrainingStep:
     MONAI's own step knows mixed precision on CUDA only; this one runs bfloat16 on CPUs as well, in channels-last
     layout, with the loss in float32, and clips gradients. On a CPU a step whose gradient is not finite while its loss
     is, is taken again in float32: oneDNN's bfloat16 kernels can let what lay in memory before into a gradient.
+    A batch that the device's memory does not hold goes through the network in parts, with a warning.
 
     Parameters
     ----------
@@ -69,6 +71,7 @@ class TrainingStep:
         self.compile_mode = compile_mode
         self._network: torch.nn.Module | None = None
         self._forward: Any = None
+        self._parts = FittingParts()
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
         device = engine.state.device
@@ -86,7 +89,7 @@ class TrainingStep:
             prediction, loss = self._gradients(engine, image, label, "fp32")
             self._clipped(engine)
         engine.optimizer.step()
-        return {"image": image, "label": label, "pred": prediction.detach(), "loss": loss.detach()}
+        return {"image": image, "label": label, "pred": prediction, "loss": loss}
 
     def _prepare(self, network: torch.nn.Module) -> None:
         """Once, before the first step."""
@@ -99,13 +102,21 @@ class TrainingStep:
     def _gradients(
         self, engine: Any, image: torch.Tensor, label: torch.Tensor, precision: Precision
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        engine.optimizer.zero_grad(set_to_none=True)
-        with autocast(precision, image.device):
-            prediction = engine.inferer(image, self._forward)
-        prediction = prediction.float()
-        loss = engine.loss_function(prediction, label)
-        loss.backward()
-        return prediction, loss
+        """Logits and loss of the batch, whose gradient the parameters then hold."""
+
+        def forward(part: torch.Tensor) -> torch.Tensor:
+            with autocast(precision, part.device):
+                prediction: torch.Tensor = engine.inferer(part, self._forward)
+            return prediction.float()
+
+        def step(at_once: int) -> tuple[torch.Tensor, torch.Tensor]:
+            engine.optimizer.zero_grad(set_to_none=True)
+            prediction = forward(image) if at_once == len(image) else forward_in_parts(forward, image, at_once=at_once)
+            loss = engine.loss_function(prediction, label)
+            loss.backward()
+            return prediction.detach(), loss.detach()
+
+        return self._parts.run(step, samples=len(image))
 
     def _clipped(self, engine: Any) -> torch.Tensor:
         """The gradient's norm over all parameters, before it is scaled down to the limit if there is one."""

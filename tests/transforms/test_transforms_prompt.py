@@ -56,6 +56,29 @@ def test_an_image_within_its_own_margins_has_a_box_of_one_voxel() -> None:
     assert float(channel[11, 30, 30]) == pytest.approx(1 / (1 + 2.0**2))
 
 
+def test_where_the_scan_ends_sooner_that_side_has_a_margin_of_its_own() -> None:
+    given = image(60, 60, 60, spacing_mm=(2.0, 2.0, 2.0))
+    channel = prompted(given, margin_mm=[[50.0, 50.0], [50.0, 50.0], [50, 0]])[1]
+    # 120 mm along Z: the box is 70 mm long there, from 50 to 120, its middle at 85 mm = voxels 41 and 42
+    assert int(channel[30, 30].argmax()) in (41, 42)
+    # voxel 0's middle lies 84 of 35 mm from there, voxel 30's 1 of 10 mm from the middle of the other axes
+    expected = 1 / (1 + 2 * (1 / 10) ** 2 + (84 / 35) ** 2)
+    assert float(channel[30, 30, 0]) == pytest.approx(expected)
+    even = prompted(given, margin_mm=[[50, 50]] * 3)
+    torch.testing.assert_close(even.as_tensor(), prompted(given).as_tensor())
+
+
+@pytest.mark.parametrize("margin_mm", ["wide", [50, 50, 50], [[50, 50, 50]] * 3])
+def test_margins_that_are_no_pairs_are_refused(margin_mm: Any) -> None:
+    with pytest.raises(BundleError, match=r"expected one length in mm, or \[near, far\] for each axis"):
+        prompted(image(60, 60, 60, spacing_mm=(2.0, 2.0, 2.0)), margin_mm=margin_mm)
+
+
+def test_margins_of_other_axes_than_the_images_are_refused() -> None:
+    with pytest.raises(BundleError, match="got 2 pairs, an image of 3 axes"):
+        prompted(image(60, 60, 60, spacing_mm=(2.0, 2.0, 2.0)), margin_mm=[[50, 50]] * 2)
+
+
 def test_the_given_image_is_left_as_it_was_and_the_grid_stays() -> None:
     given = image(60, 60, 60, spacing_mm=(2.0, 2.0, 2.0))
     data = {"image": given, "label": 1}
@@ -73,7 +96,7 @@ def test_an_image_that_was_not_cropped_is_refused() -> None:
 
 @pytest.mark.parametrize("settings", [{"margin_mm": -1.0}, {"margin_mm": float("nan")}, {"longest_mm": 0.0}])
 def test_settings_that_are_no_lengths_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(BundleError, match="expected a margin of 0 or more"):
+    with pytest.raises(BundleError, match="expected margins of 0 or more"):
         prompted(image(60, 60, 60, spacing_mm=(2.0, 2.0, 2.0)), **settings)
 
 

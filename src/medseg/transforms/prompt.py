@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from monai.config import KeysCollection
@@ -11,6 +11,20 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable
 
 from medseg.errors import BundleError, GeometryError
+
+Margin: TypeAlias = float | Sequence[Sequence[float]]
+"""One length for all sides, or ``[near, far]`` for each axis; near is where the axis begins."""
+
+
+def _pairs(margin_mm: Margin) -> list[tuple[float, float]]:
+    """A pair for each axis; of one length a single pair, which holds for all axes."""
+    try:
+        if not isinstance(margin_mm, Sequence):
+            return [(float(margin_mm), float(margin_mm))]
+        return [(float(near), float(far)) for near, far in margin_mm]
+    except (TypeError, ValueError):
+        expected = "one length in mm, or [near, far] for each axis"
+        raise BundleError("BoxPromptd: margin_mm", got=margin_mm, expected=expected) from None
 
 
 class BoxPromptd(MapTransform):
@@ -26,7 +40,7 @@ class BoxPromptd(MapTransform):
     keys
         Entries ``(1, X, Y[, Z])``, with their spacing (MetaTensor).
     margin_mm
-        How far beyond the box the crop ends.
+        How far beyond the box the crop ends: one length, or ``[near, far]`` for each axis, for scans that end sooner.
     longest_mm
         The longest side that a box can have: a longer one means that the image was not cropped.
     allow_missing_keys
@@ -35,7 +49,7 @@ class BoxPromptd(MapTransform):
     Raises
     ------
     BundleError
-        A margin below 0, no length for the longest side, or an entry without spacing.
+        A margin below 0, no length for the longest side, or an entry without spacing or of other axes than the margins.
     GeometryError
         The image is larger than a crop round the largest box.
     """
@@ -43,13 +57,13 @@ class BoxPromptd(MapTransform):
     writes_to_input = False
 
     def __init__(
-        self, keys: KeysCollection, *, margin_mm: float, longest_mm: float, allow_missing_keys: bool = False
+        self, keys: KeysCollection, *, margin_mm: Margin, longest_mm: float, allow_missing_keys: bool = False
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.margin_mm, self.longest_mm = float(margin_mm), float(longest_mm)
-        if not (self.margin_mm >= 0 and self.longest_mm > 0):
+        self.margin_mm, self.longest_mm = _pairs(margin_mm), float(longest_mm)
+        if not (all(side >= 0 for pair in self.margin_mm for side in pair) and self.longest_mm > 0):
             got = f"margin_mm {margin_mm}, longest_mm {longest_mm}"
-            raise BundleError("BoxPromptd", got=got, expected="a margin of 0 or more, a longest side above 0")
+            raise BundleError("BoxPromptd", got=got, expected="margins of 0 or more, a longest side above 0")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The dictionary with ``(2, X, Y, Z)`` at `keys`: the image, and the channel."""
@@ -64,6 +78,9 @@ class BoxPromptd(MapTransform):
 
     def _channel(self, shape: Sequence[int], spacing_mm: Sequence[float]) -> torch.Tensor:
         sides_mm = [count * step for count, step in zip(shape, spacing_mm, strict=True)]
+        if len(self.margin_mm) not in (1, len(sides_mm)):
+            got = f"{len(self.margin_mm)} pairs, an image of {len(sides_mm)} axes"
+            raise BundleError("BoxPromptd: margin_mm", got=got, expected="one length, or [near, far] for each axis")
         self._refuse_uncropped(sides_mm)
         squared = torch.zeros(())
         for axis, (count, step) in enumerate(zip(shape, spacing_mm, strict=True)):
@@ -73,18 +90,23 @@ class BoxPromptd(MapTransform):
             squared = squared + (along**2).reshape([-1 if other == axis else 1 for other in range(len(shape))])
         return 1 / (1 + squared)
 
+    def _margins_mm(self, axis: int) -> tuple[float, float]:
+        return self.margin_mm[axis if len(self.margin_mm) > 1 else 0]
+
     def _box_mm(self, axis: int, side_mm: float) -> tuple[float, float]:
         """Where the box begins and ends, from the image's near border."""
-        return self.margin_mm, side_mm - self.margin_mm
+        near, far = self._margins_mm(axis)
+        return near, side_mm - far
 
     def _refuse_uncropped(self, sides_mm: Sequence[float]) -> None:
-        longest = self.longest_mm + 2 * self.margin_mm
-        if max(sides_mm) > longest:
+        longest = [self.longest_mm + sum(self._margins_mm(axis)) for axis in range(len(sides_mm))]
+        if any(side > most for side, most in zip(sides_mm, longest, strict=True)):
+            margin = max(side for pair in self.margin_mm for side in pair)
             raise GeometryError(
                 "the image is not cropped round a box",
                 got=f"{' x '.join(f'{side:.0f}' for side in sides_mm)} mm",
-                expected=f"sides of at most {longest:.0f} mm",
-                next_step=f"draw a box round what is to be segmented and crop {self.margin_mm:g} mm beyond it",
+                expected=f"sides of at most {max(longest):.0f} mm",
+                next_step=f"draw a box round what is to be segmented and crop {margin:g} mm beyond it",
             )
 
 
@@ -108,7 +130,7 @@ class RandBoxPromptd(Randomizable, BoxPromptd):
         self,
         keys: KeysCollection,
         *,
-        margin_mm: float,
+        margin_mm: Margin,
         longest_mm: float,
         jitter_mm: float,
         allow_missing_keys: bool = False,

@@ -119,6 +119,17 @@ def test_a_sample_that_does_not_fit_says_what_to_do(network: torch.nn.Module) ->
         TrainingStep(precision="fp32")(none, batch())
 
 
+def test_of_several_processes_none_takes_parts_by_itself(
+    network: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medseg.training.memory.processes", lambda: 2)  # the other one would wait for ever
+    small = engine(network)
+    small.inferer = _holds(1)
+    with pytest.raises(TrainingError, match=r"2 samples needs more memory.*smaller window, batch_size"):
+        TrainingStep(precision="fp32")(small, batch())
+    assert small.inferer.given == [2]
+
+
 def test_other_errors_of_a_step_stay_what_they_are(network: torch.nn.Module) -> None:
     with pytest.raises(RuntimeError, match="channels"):
         TrainingStep(precision="fp32")(engine(network), batch() | {"image": torch.zeros(2, 3, 8, 8)})

@@ -48,6 +48,8 @@ class TrainingStep:
     ------
     BundleError
         No such mode.
+    TrainingError
+        From a step: the memory does not hold one sample, or not the share of one of several processes.
     """
 
     def __init__(

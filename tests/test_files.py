@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medseg.files import (
+    OnlyProcess,
     SharedFolder,
     atomic_folder,
     atomic_write,
@@ -106,6 +110,31 @@ def test_without_locks_only_old_half_files_go(tmp_path: Path, monkeypatch: pytes
         os.utime(tmp_path / name, (then, then))
     SharedFolder(tmp_path).close()
     assert [path.name for path in tmp_path.iterdir()] == [HALF.replace("0a", "1b")]
+
+
+def test_a_process_enters_a_folder_again_and_a_killed_one_is_out_of_it(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from medseg.files import OnlyProcess as O"
+    code += "; print(O.enter(Path(sys.argv[1])), O.enter(Path(sys.argv[1])), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True True\n"
+        assert not OnlyProcess.enter(tmp_path)
+        other.kill()
+    assert OnlyProcess.enter(tmp_path)
+    OnlyProcess.leave(tmp_path)
+    OnlyProcess.leave(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_locks_nobody_is_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def no_locks(handle: Any, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", no_locks)
+    assert OnlyProcess.enter(tmp_path)
+    OnlyProcess.leave(tmp_path)
 
 
 def test_what_threads_left_unfinished_is_removed_at_the_end(tmp_path: Path) -> None:

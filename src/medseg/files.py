@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, ClassVar
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp\..+")
 _OLD_SECONDS = 24 * 3600.0
@@ -97,6 +99,61 @@ class SharedFolder:
 
             if self._handle is not None:
                 fcntl.flock(self._handle, fcntl.LOCK_SH)  # whoever looks for leftovers is done in no time
+
+
+class OnlyProcess:
+    """Says who is the only process that works in a folder, by a lock on a hidden file there that ends with the process.
+
+    The processes that this one starts do not hold it. Where the file system has no locks nobody is refused.
+    """
+
+    _held: ClassVar[dict[Path, IO[bytes]]] = {}
+
+    @classmethod
+    def enter(cls, folder: Path) -> bool:
+        """False where another process is in there; the folder must exist."""
+        file = folder.resolve() / ".lock"
+        if file in cls._held:
+            return True  # to open the file again and close it would end the lock
+        while True:
+            opened = file.open("ab")
+            if not _locks(opened):
+                opened.close()
+                return False
+            if _is_still(file, opened):
+                break
+            opened.close()  # of one that has just left, and removed it
+        cls._held[file] = opened
+        return True
+
+    @classmethod
+    def leave(cls, folder: Path) -> None:
+        """Let others in; without effect where this process is not in there."""
+        file = folder.resolve() / ".lock"
+        opened = cls._held.pop(file, None)
+        if opened is not None:
+            file.unlink(missing_ok=True)
+            opened.close()
+
+
+def _locks(opened: IO[bytes]) -> bool:
+    """False where another process holds the file."""
+    try:
+        import fcntl
+
+        fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        return True
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
+
+
+def _is_still(file: Path, opened: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(file.stat(), os.fstat(opened.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _is_old(path: Path) -> bool:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +106,31 @@ def test_training_into_a_folder_with_weights_is_refused(run: Path, volumes: Path
     with pytest.raises(BundleError, match=rf"{folder}: the folder already holds {held}.*continue .* with --resume"):
         train(run, datalist=volumes, run_dir=folder)
     assert fingerprints(folder) == before
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(run: Path, volumes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    with another_process_in(folder / "models"):
+        before = fingerprints(folder)
+        with pytest.raises(BundleError, match=rf"{folder}: another process trains in this folder.*with --resume"):
+            train(folder, datalist=volumes, run_dir=folder, resume=True)
+        assert fingerprints(folder) == before
+    train(folder, datalist=volumes, run_dir=folder, resume=True, overrides={"epochs": 5})
+    with another_process_in(folder / "models"):
+        pass  # this process is not in there any longer
+
+
+@contextmanager
+def another_process_in(folder: Path) -> Iterator[None]:
+    said = "import sys; from pathlib import Path; from medseg.files import OnlyProcess as O"
+    said += "; print(O.enter(Path(sys.argv[1])), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", said, folder], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        yield
+        other.stdin.write("\n")
 
 
 def test_a_run_that_stopped_before_its_first_checkpoint_can_be_started_again(

@@ -7,6 +7,7 @@ that is evaluating it. `python -m monai.bundle run training` and `medseg train` 
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 import yaml
 
 from medseg.errors import BundleError, OutputError
-from medseg.files import atomic_write
+from medseg.files import OnlyProcess, atomic_write
 
 WORKFLOW_FILES = ("evaluate.yaml", "inference.yaml")
 _WRITTEN = (
@@ -47,7 +48,8 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
     ------
     BundleError
         `run_dir` holds anything that would be lost: weights or checkpoints unless `resume`, another bundle, files that
-        no run wrote. Or `resume`, and it holds no checkpoint, or one of another network.
+        no run wrote. Or `resume`, and it holds no checkpoint, or one of another network. Or another process trains in
+        it.
     DataError
         The datalist cannot be used.
     OutputError
@@ -72,6 +74,7 @@ def _open(workflow: Any, run_dir: str, *, datalist: str, resume: bool) -> None:
     try:
         for name in ("configs", "docs", "models"):
             (target / name).mkdir(parents=True, exist_ok=True)
+        _refuse_second_process(target)
         _write_configs(workflow, source, target / "configs")  # first: it makes the folder known as one of a run
         if Path(datalist).resolve() != target / "datalist.json":
             copy_datalist(datalist, target / "datalist.json")
@@ -89,6 +92,21 @@ def _refuse_overwriting(target: Path) -> None:
             expected="a new folder, so that nothing is lost",
             next_step="name another folder" + (", or continue this run with --resume" if _is_run(target) else ""),
         )
+
+
+def _refuse_second_process(target: Path) -> None:
+    atexit.register(close_run, target)  # of `python -m monai.bundle run`
+    if not OnlyProcess.enter(target / "models"):
+        raise BundleError(
+            f"{target}: another process trains in this folder",
+            expected="one at a time: two would write each other's checkpoints",
+            next_step="wait for it or stop it, and go on with --resume; or name another folder",
+        )
+
+
+def close_run(run_dir: Path) -> None:
+    """Let another process train in the folder: for programs that go on when their training is over."""
+    OnlyProcess.leave(run_dir / "models")
 
 
 def _holds(path: Path) -> bool:

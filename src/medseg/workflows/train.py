@@ -53,6 +53,7 @@ def train(
     """
     from medseg.bundle import find_bundle
     from medseg.bundle.load import open_workflow, run_workflow
+    from medseg.bundle.run import close_run
     from medseg.workflows.devices import device_setting
 
     folder, run = find_bundle(bundle), Path(run_dir).resolve()
@@ -67,4 +68,6 @@ def train(
         except SystemExit as end:
             if end.code != 0:
                 raise
+        finally:
+            close_run(run)
     return run

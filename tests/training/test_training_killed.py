@@ -21,7 +21,8 @@ from medseg.bundle import find_bundle
 
 CHANCE = random.Random(11)
 PATIENCE_S = 120.0
-KILLS = 5
+EARLY, LATER = (0.05, 0.2), (0.05, 0.9)  # when to kill, in parts of the time of a run that nobody kills
+MOMENTS = (EARLY, EARLY, LATER, LATER, LATER)
 
 
 class Zygote:
@@ -88,12 +89,18 @@ def test_killed_at_random_points_a_run_ends_with_the_weights_of_one_that_was_not
     bundle: str, zygote: Zygote, datalists: dict[str, Path], whole_runs: dict[str, Path], tmp_path: Path
 ) -> None:
     run, ends = tmp_path / "run", list[int]()
-    while len(ends) < KILLS and 0 not in ends:
+    began = time.monotonic()
+    code, said = zygote.wait(zygote.start(words(bundle, datalists[bundle], tmp_path / "not killed")))
+    assert code == 0, said
+    whole_s = time.monotonic() - began
+    for moment in MOMENTS:
         child = zygote.start(next_words(bundle, datalists[bundle], run))
-        time.sleep(CHANCE.uniform(0.3, 2.5))
+        time.sleep(whole_s * CHANCE.uniform(*moment))
         os.kill(child, signal.SIGKILL)
         ends.append(zygote.wait(child)[0])
-    if 0 not in ends:
+        if 0 in ends:
+            break
+    else:
         code, said = zygote.wait(zygote.start(next_words(bundle, datalists[bundle], run)))
         assert code == 0, said
     assert ends.count(-signal.SIGKILL) >= 2

@@ -23,7 +23,7 @@ LEFT, RIGHT = 1, 2
 
 @pytest.fixture(scope="module")
 def wide() -> list[Case]:
-    return [ct_phantom((11, i), spacing_mm=(8.0, 8.0, 8.0), wide=True) for i in range(24)]
+    return [ct_phantom((12, i), spacing_mm=(8.0, 8.0, 8.0), wide=True) for i in range(24)]
 
 
 def _patient(seed: int, **lungs: object) -> tuple[Anatomy, Scan, Grid]:
@@ -53,6 +53,12 @@ def test_same_seed_same_bytes_and_not_the_usual_ones() -> None:
 def test_some_show_no_lung_and_most_do(wide: list[Case]) -> None:
     empty = sum(not c.label.array.any() for c in wide if c.label is not None)
     assert 1 <= empty <= 10, "about one in eight shows another part of the body, slabs of the abdomen come on top"
+
+
+def test_some_show_one_lung_alone(wide: list[Case]) -> None:
+    seen = [[(c.label.array == side).any() for side in (LEFT, RIGHT)] for c in wide if c.label is not None]
+    assert seen.count([True, False]) >= 1
+    assert seen.count([False, True]) >= 1
 
 
 def test_values_and_labels_are_valid(wide: list[Case]) -> None:

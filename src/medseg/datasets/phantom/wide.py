@@ -221,7 +221,7 @@ def _wide_scan(scan: Scan, anatomy: Anatomy, d: Draw) -> Scan:
     chest = anatomy.chest
     lungs_mm = chest.height_mm + max(chest.left_dome_lower_mm, 0) + 0.6 * chest.drop_posterior_mm
     bottom, top = _wide_range(d, lungs_mm)
-    narrow = d.chance(0.18)  # the field of view cuts the chest
+    narrow = d.chance(0.24)  # the field of view cuts the chest
     thick = d.chance(0.3)
     plane = d.between(2.6, 3.4)
     return replace(
@@ -229,7 +229,7 @@ def _wide_scan(scan: Scan, anatomy: Anatomy, d: Draw) -> Scan:
         bottom_mm=bottom,
         top_mm=top,
         field_mm=chest.half_width_mm * d.between(0.9, 2.1) if narrow else scan.field_mm * d.between(0.95, 1.2),
-        off_centre_mm=(d.near(0, 40, -110, 110), d.near(0, 25, -70, 70)) if narrow else scan.off_centre_mm,
+        off_centre_mm=_off_centre(d, chest) if narrow else scan.off_centre_mm,
         spacing_mm=(plane, plane, d.between(3.5, 7.0) if thick else d.between(2.6, 3.5)),
         softness=1.0 if thick else d.between(0.3, 1.0),
         turn_deg=(d.near(0, 9, -35, 35), d.near(0, 6, -20, 20), d.near(0, 5, -16, 16)),
@@ -243,6 +243,15 @@ def _wide_scan(scan: Scan, anatomy: Anatomy, d: Draw) -> Scan:
         shift_hu=_wide_shift(d),
         size=d.between(0.42, 0.85) if d.chance(0.2) else 1.0,
     )
+
+
+def _off_centre(d: Draw, chest: Chest) -> tuple[float, float]:
+    """Of a narrow field; of a shoulder, a breast or a flank often so far to one side that a single lung is in view."""
+    y = d.near(0, 25, -70, 70)
+    if d.chance(0.5):
+        side = -1.0 if d.chance(0.5) else 1.0
+        return side * d.between(0.4, 0.9) * chest.half_width_mm, y
+    return d.near(0, 40, -110, 110), y
 
 
 def _wide_shift(d: Draw) -> float:

@@ -255,9 +255,14 @@ def open_case(page: Any, name: str) -> str:
     return str(wanted)
 
 
+def drawn(page: Any) -> None:
+    """Wait until what was asked for is on the screen: panes are drawn with the browser's next frame."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def pixels(page: Any, plane: str) -> np.ndarray:
     """What a pane's canvas shows, (H, W, 3)."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    drawn(page)
     values = page.evaluate(
         """plane => {
           const canvas = document.querySelector(`.pane[data-plane="${plane}"] canvas`);
@@ -307,6 +312,7 @@ def spot(page: Any, plane: str, voxel: tuple[int, int]) -> tuple[float, float]:
 
 def slice_number(page: Any, plane: str) -> int:
     """Which slice a pane says it shows, counted from 1."""
+    drawn(page)
     words = page.locator(f".pane[data-plane='{plane}'] canvas").get_attribute("aria-label")
     return int(words.split("slice ")[1].split(" of")[0])
 

@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 
 from medseg.errors import DataError, ImageError
 from medseg.intake import Input, case_id, find_inputs, read_image, require_input
+from medseg.intake.inspection import inspect
 
 Make = Callable[..., Path]
 PIXELS = np.arange(6, dtype=np.uint16).reshape(2, 3)
@@ -109,16 +110,19 @@ def test_pictures_in_dicom_count_once(tmp_path: Path, make_dicom: Make) -> None:
 
 @pytest.fixture
 def locked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Names of files that may not be read; who runs the tests as root may read all, whatever their mode is."""
+    """Names of files and folders that may not be read; who runs the tests as root may read all, whatever their mode."""
     names: set[str] = set()
-    opened = Path.open
 
-    def refusing(path: Path, *given: Any, **named: Any) -> Any:
-        if path.name in names:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return opened(path, *given, **named)
+    def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(path: Path, *given: Any, **named: Any) -> Any:
+            if path.name in names:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, *given, **named)
 
-    monkeypatch.setattr(Path, "open", refusing)
+        return checked
+
+    monkeypatch.setattr(Path, "open", refusing(Path.open))
+    monkeypatch.setattr(Path, "iterdir", refusing(Path.iterdir))
     return names
 
 
@@ -139,6 +143,29 @@ def test_a_slice_that_may_not_be_read_is_not_left_out_of_its_series(
     (found,) = find_inputs(tmp_path)
     with pytest.raises(ImageError, match="PermissionError"):
         read_image(found.path)
+
+
+@pytest.mark.parametrize("series", [None, "auto"])
+def test_a_folder_that_may_not_be_read_is_an_input_that_fails_alone(
+    tmp_path: Path, make_series: Make, locked: set[str], series: str | None
+) -> None:
+    """Among 10,000 studies it once ended the whole run; two of one name have ids of their own."""
+    for study in ("a", "b"):
+        touch(tmp_path / study / "closed", "001.dcm")
+    make_series(tmp_path / "good", [0, 2])
+    locked.add("closed")
+    require_input(tmp_path)
+    found = find_inputs(tmp_path, series=series)
+    assert [item.path.relative_to(tmp_path).as_posix() for item in found] == ["a/closed", "b/closed", "good"]
+    assert len({item.id for item in found}) == 3
+    with pytest.raises(DataError, match=r"closed: the folder cannot be read; got Permission denied"):
+        read_image(found[0].path)
+    entries = {entry.path.name: entry for entry in inspect(tmp_path)}
+    assert entries["closed"].has_errors
+    assert not entries["good"].has_errors
+    locked.add(tmp_path.name)
+    with pytest.raises(DataError, match="the folder cannot be read"):
+        find_inputs(tmp_path, series=series)
 
 
 def test_a_path_without_an_image_is_refused_without_listing_all(tmp_path: Path, make_series: Make) -> None:

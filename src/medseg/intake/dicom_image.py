@@ -74,10 +74,9 @@ def headers_of(path: Path, *, series: str | None = None) -> list[Header]:
 
 def series_headers(folder: Path) -> list[Header]:
     """Headers of the DICOM images directly in `folder`, by file name; objects without an image are left out."""
-    from medseg.intake.files import is_dicom
+    from medseg.intake.files import is_dicom, visible
 
-    files = sorted(f for f in folder.iterdir() if not f.name.startswith(".") and is_dicom(f))
-    headers = [read_header(file) for file in files]
+    headers = [read_header(file) for file in visible(folder) if is_dicom(file)]
     return [header for header in headers if header.kind != "other"]
 
 

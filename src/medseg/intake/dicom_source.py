@@ -16,7 +16,7 @@ from medseg.geometry import GRID_TOLERANCE_MM
 from medseg.intake.dicom_frames import frame_planes
 from medseg.intake.dicom_grid import Plane, place
 from medseg.intake.dicom_header import Header, dicom_errors, plane_of, read_header
-from medseg.intake.files import is_dicom, split_series
+from medseg.intake.files import is_dicom, split_series, visible
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def source_images(image: Image) -> SourceImages | None:
         return _of_file(read_header(source)) if is_dicom(source) else None
     if not source.is_dir():
         return None
-    files = sorted(f for f in source.iterdir() if not f.name.startswith(".") and is_dicom(f))
-    headers = [header for header in map(read_header, files) if header.kind != "other"]
+    headers = [read_header(file) for file in visible(source) if is_dicom(file)]
+    headers = [header for header in headers if header.kind != "other"]
     headers = [header for header in headers if series in (None, header.series)]
     fitting = [found for found in map(_of_series, _by_series(headers)) if found and _fits(found[1], image)]
     if len(fitting) != 1:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medseg.case import Image
-from medseg.errors import ImageError, LabelError
+from medseg.errors import DataError, ImageError, LabelError
 from medseg.findings import refuse
 from medseg.intake.checks import checked_image, checked_label, of_kind, shear_findings, warn_of_units
 from medseg.intake.itk import read_itk
@@ -127,6 +127,23 @@ def suffix(path: Path) -> str:
 def stem(path: Path) -> str:
     """The file's name without the suffix that tells its format."""
     return path.name[: len(path.name) - len(suffix(path))]
+
+
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder, by name, without hidden entries.
+
+    Raises
+    ------
+    DataError
+        The folder cannot be listed, or what is in it cannot be looked at.
+    """
+    try:
+        found = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        for entry in found[:1]:
+            entry.lstat()  # a folder can be listed and closed all the same
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be read", got=error.strerror or type(error).__name__) from error
+    return found
 
 
 def is_dicom(path: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import DataError, ImageError
-from medseg.intake.files import is_dicom, is_plain_image, split_series, stem
+from medseg.intake.files import is_dicom, is_plain_image, split_series, stem, visible
 
 if TYPE_CHECKING:
     from medseg.intake.dicom_header import Header
@@ -40,7 +40,8 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
 
     A file is itself. A folder gives its images, and the DICOM in it and in all folders below: single slices are one
     series per folder, each X-ray and each multi-frame file is an input of its own. Previews and comparisons that medseg
-    wrote, hidden files and files of other kinds are passed over.
+    wrote, hidden files and files of other kinds are passed over. A file or a folder below that cannot be read stays an
+    input: reading it later names what is wrong, for that case alone.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def require_input(path: Path | str) -> None:
         return
     if any(_is_plain_input(entry) for entry in visible(source)):
         return
-    if not any(is_dicom(file) for folder in folders_below(source) for file in visible(folder)):
+    if not any(_is_series_or_closed(folder) for folder in folders_below(source)):
         raise _nothing_in(source)
 
 
@@ -127,7 +128,10 @@ def source_files(path: Path | str) -> tuple[Path, ...]:
 
 
 def folders_below(folder: Path) -> list[Path]:
-    """`folder` and all folders in it, by path, without hidden ones; a link that leads back is not followed twice."""
+    """`folder` and all folders in it, by path, without hidden ones; a link that leads back is not followed twice.
+
+    One that cannot be read is there, and nothing that is in it.
+    """
     found, waiting, seen = [], [folder], set()
     while waiting:
         here = waiting.pop()
@@ -135,21 +139,27 @@ def folders_below(folder: Path) -> list[Path]:
         if identity not in seen:
             seen.add(identity)
             found.append(here)
-            waiting += [entry for entry in visible(here) if entry.is_dir()]
+            waiting += _folders_in(here)
     return sorted(found)
 
 
-def visible(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without hidden entries."""
+def _folders_in(folder: Path) -> list[Path]:
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder}: the folder cannot be read", got=type(error).__name__) from error
+        return [entry for entry in visible(folder) if entry.is_dir()]
+    except (DataError, OSError):
+        return []
 
 
 def dicom_headers(folder: Path) -> dict[Path, Header | None]:
     """Each DICOM file directly in `folder` with its header, or None where it cannot be read."""
     return {file: _header_or_none(file) for file in visible(folder) if is_dicom(file)}
+
+
+def _is_series_or_closed(folder: Path) -> bool:
+    try:
+        return any(is_dicom(file) for file in visible(folder))
+    except DataError:
+        return True
 
 
 def _nothing_in(folder: Path) -> DataError:
@@ -169,25 +179,35 @@ def _chosen_inputs(source: Path, series: str, modality: str | None) -> list[Inpu
 
     found: list[Series] = []
     lone: dict[Path, bool] = {}
+    closed: list[Input] = []
     for folder in folders_below(source):
-        headers = [h for h in dicom_headers(folder).values() if h is not None and h.kind != "other"]
+        try:
+            headers = [h for h in dicom_headers(folder).values() if h is not None and h.kind != "other"]
+        except DataError:
+            if folder == source:
+                raise
+            closed.append(_unreadable(folder))
+            continue
         groups = series_among(headers)
         lone[folder] = len(groups) == 1
         found += groups
-    if not found:
+    if not found and not closed:
         raise DataError(f"{source}: no DICOM series to choose from", got=f"--series {series!r}")
-    chosen = choose_series(found, series, modality=modality)
-    return [one for each in chosen for one in _inputs_of(each, alone=lone[each.headers[0].path.parent])]
+    chosen = choose_series(found, series, modality=modality) if found else []
+    return closed + [one for each in chosen for one in _inputs_of(each, alone=lone[each.headers[0].path.parent])]
 
 
 def _dicom_inputs(folder: Path) -> list[Input]:
     """X-rays and multi-frame files one each; all single slices of the folder together.
 
-    Files that cannot be read stay inputs: reading them later names what is wrong, for that case alone.
+    What cannot be read stays an input, the folder itself or a file in it.
     """
     from medseg.intake.series import series_among
 
-    headers = dicom_headers(folder)
+    try:
+        headers = dicom_headers(folder)
+    except DataError:
+        return [_unreadable(folder)]
     images = [h for h in headers.values() if h is not None and h.kind != "other"]
     groups = series_among(images)
     volumes = [group for group in groups if any(header.kind == "slice" for header in group.headers)]
@@ -197,6 +217,10 @@ def _dicom_inputs(folder: Path) -> list[Input]:
     if volumes:
         return [*inputs, Input(_hash(volume.uid for volume in volumes), folder)]
     return inputs + [Input(stem(file), file) for file, header in headers.items() if header is None]
+
+
+def _unreadable(folder: Path) -> Input:
+    return Input(_hash([str(folder.absolute())]), folder)
 
 
 def _inputs_of(series: Series, *, alone: bool) -> list[Input]:

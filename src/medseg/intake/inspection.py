@@ -19,9 +19,19 @@ from medseg.intake.dicom_grid import Plane, grid_findings, in_order, mean_step
 from medseg.intake.dicom_header import Header, read_header, uid_name
 from medseg.intake.dicom_image import Stack, planes_of, read_picture, read_stack
 from medseg.intake.dicom_pixels import refuse_colour
-from medseg.intake.files import NIFTI, is_dicom, is_plain_image, read_image, read_plain, split_series, stem, suffix
+from medseg.intake.files import (
+    NIFTI,
+    is_dicom,
+    is_plain_image,
+    read_image,
+    read_plain,
+    split_series,
+    stem,
+    suffix,
+    visible,
+)
 from medseg.intake.hounsfield import hu_finding
-from medseg.intake.inputs import dicom_headers, folders_below, visible
+from medseg.intake.inputs import dicom_headers, folders_below
 from medseg.intake.nifti_header import nifti_findings
 from medseg.intake.series import Series, series_among
 from medseg.pairs import grid_findings as pair_findings
@@ -113,7 +123,10 @@ def _file_entries(file: Path, modality: str | None) -> Iterator[Entry]:
 
 
 def _folder_entries(folder: Path, modality: str | None) -> Iterator[Entry]:
-    headers = dicom_headers(folder)
+    headers, refusal = _errors_of(lambda: dicom_headers(folder), folder)
+    if headers is None:
+        yield Entry(folder, "object", findings=refusal)
+        return
     yield from _dicom_entries(headers, whole_folder=True)
     for file in visible(folder):
         if file not in headers and file.is_file() and is_plain_image(file):

@@ -141,8 +141,8 @@ def images_in(folder: Path) -> list[Found]:
 
 def _directly_in(folder: Path) -> Iterator[Found]:
     from medseg.intake.dicom_header import short_hash
-    from medseg.intake.files import is_plain_image, stem
-    from medseg.intake.inputs import dicom_headers, visible
+    from medseg.intake.files import is_plain_image, stem, visible
+    from medseg.intake.inputs import dicom_headers
     from medseg.intake.series import series_among
 
     headers = dicom_headers(folder)

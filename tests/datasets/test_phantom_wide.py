@@ -15,6 +15,7 @@ from medseg.datasets.phantom.ct import paint_thorax
 from medseg.datasets.phantom.elsewhere import paint_elsewhere
 from medseg.datasets.phantom.scan import Scan, draw_scan, expose, lay_grid
 from medseg.datasets.phantom.shapes import Grid
+from medseg.datasets.phantom.vessels import carina_mm
 from medseg.datasets.phantom.wide import widen
 from medseg.geometry import spacing_mm
 
@@ -123,6 +124,22 @@ def test_a_hernia_puts_gas_behind_the_heart_that_is_not_lung() -> None:
     gas = (painted.hu < -900) & (plain.hu > -300)
     assert gas.sum() * 0.125 > 10, "millilitres"
     assert not painted.labels[gas].any()
+
+
+def test_the_right_lung_reaches_in_to_the_trachea() -> None:
+    """Where there is little fat, a few mm of wall part the right lung from the trachea's air; the left lung stays."""
+    anatomy, scan, grid = _patient(7)
+    plain = paint_thorax(grid, anatomy, scan)
+    lean = replace(anatomy, mediastinum=replace(anatomy.mediastinum, right_recess=1.0, margin_mm=0.5))
+    painted = paint_thorax(grid, lean, scan)
+    x, y, carina = carina_mm(anatomy)
+    beside = (grid.z > carina + 5) & (grid.z < carina + 25) & (abs(grid.y - y) < 10) & (grid.x > x)
+    edges = [np.where((p.labels == RIGHT) & beside, grid.x, 999).min() - x for p in (plain, painted)]
+    assert edges[0] > anatomy.mediastinum.trachea_mm + 8
+    assert edges[1] < anatomy.mediastinum.trachea_mm + 4
+    lumen = np.hypot(grid.x - x, grid.y - y) < anatomy.mediastinum.trachea_mm - 3
+    assert not painted.labels[lumen & beside].any()
+    assert _sizes(painted.labels)[LEFT - 1] >= _sizes(plain.labels)[LEFT - 1]
 
 
 def test_other_parts_of_the_body_have_flesh_bone_and_air() -> None:

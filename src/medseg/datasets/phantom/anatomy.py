@@ -69,7 +69,7 @@ class Wall:
 
 @dataclass(frozen=True)
 class Mediastinum:
-    """Heart, great vessels, airways between the lungs."""
+    """Heart, great vessels, airways between the lungs. `right_recess`: the share of its right half that lung fills."""
 
     middle_mm: float
     front_mm: float
@@ -89,6 +89,7 @@ class Mediastinum:
     trachea_shift_mm: float
     oesophagus_air_mm: float
     hernia_mm: float = 0.0
+    right_recess: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,17 @@ def _slab(grid: Grid, anatomy: Anatomy) -> FloatArray:
     upper = np.exp(np.minimum(grid.z, 20) / np.float32(0.2 * chest.height_mm))
     half = m.front_mm + np.float32(m.middle_mm - m.front_mm) * bulge + np.float32(10) * upper
     half = half + np.float32(m.wedge_mm) * np.square(np.clip(grid.y / np.float32(b) - 0.45, 0, 1))
-    return np.abs(grid.x - np.float32(midline_mm(anatomy))) - half
+    aside = grid.x - np.float32(midline_mm(anatomy))
+    if m.right_recess:
+        half = half * (1 - np.float32(m.right_recess) * _right_recess(grid, chest) * np.clip(aside / 8, 0, 1))
+    return np.abs(aside) - half
+
+
+def _right_recess(grid: Grid, chest: Chest) -> FloatArray:
+    """Where the right lung reaches in to the trachea and, below it, in front of the spine to the oesophagus: 0 to 1."""
+    across = np.square((grid.y + np.float32(0.32 * chest.half_depth_mm)) / np.float32(0.22 * chest.half_depth_mm))
+    along = grid.z / np.float32(0.45 * chest.height_mm) + 1
+    return np.exp(-across - np.square(np.square(along)))
 
 
 def midline_mm(anatomy: Anatomy) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from medseg.datasets.phantom.anatomy import Abdomen, Anatomy, Blob, Chest, Draw, Lungs, Point, Tissue, Wall
+from medseg.datasets.phantom.anatomy import Abdomen, Anatomy, Blob, Chest, Draw, Lungs, Mediastinum, Point, Tissue, Wall
 from medseg.datasets.phantom.scan import Scan
 
 AS_USUAL, NO_LUNGS = 0.2, 0.13
@@ -34,7 +34,7 @@ def widen(anatomy: Anatomy, scan: Scan, d: Draw) -> tuple[Anatomy, Scan]:
         anatomy,
         chest=chest,
         wall=_wide_wall(anatomy.wall, chest, d),
-        mediastinum=replace(anatomy.mediastinum, hernia_mm=d.between(14, 34) if d.chance(0.06) else 0.0),
+        mediastinum=_wide_mediastinum(anatomy.mediastinum, d),
         abdomen=_wide_abdomen(anatomy.abdomen, chest, d),
         lungs=_wide_lungs(anatomy.lungs, chest, d),
         tissue=_wide_tissue(anatomy.tissue, d),
@@ -83,6 +83,17 @@ def _draw_metal(d: Draw, chest: Chest) -> Blob:
     }
     place, radii = places[d.choice(tuple(places), (0.3, 0.25, 0.25, 0.2))]
     return Blob(place, radii, d.between(1500, 3500), strength=d.log_between(0.2, 1.5))
+
+
+def _wide_mediastinum(mediastinum: Mediastinum, d: Draw) -> Mediastinum:
+    """A hernia; little fat, so that the right lung touches the trachea's wall, and the oesophagus'."""
+    lean = d.chance(0.7)
+    return replace(
+        mediastinum,
+        hernia_mm=d.between(14, 34) if d.chance(0.06) else 0.0,
+        right_recess=d.between(0.4, 1) if lean else 0.0,
+        margin_mm=d.between(0.2, 3) if lean else mediastinum.margin_mm,
+    )
 
 
 def _wide_abdomen(abdomen: Abdomen, chest: Chest, d: Draw) -> Abdomen:
@@ -255,7 +266,7 @@ def _off_centre(d: Draw, chest: Chest) -> tuple[float, float]:
 
 
 def _wide_shift(d: Draw) -> float:
-    return 1024.0 if d.chance(0.03) else d.near(0, 15, -50, 50)
+    return 1024.0 if d.chance(0.06) else d.near(0, 15, -50, 50)
 
 
 def _wide_range(d: Draw, lungs_mm: float) -> tuple[float, float]:

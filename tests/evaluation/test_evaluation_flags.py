@@ -95,19 +95,52 @@ def test_features_of_a_picture_by_hand() -> None:
 
 def test_intensities_by_hand_and_by_channel() -> None:
     values = np.array([[[0.0, 1.0], [2.0, 3.0]]])  # steps of 2 along the first axis, of 1 along the second
-    found = intensity_features(values)
+    found = intensity_features(values, np.eye(4))
     assert (found["mean"], found["p50"]) == (1.5, 1.5)
     assert found["sd"] == pytest.approx(math.sqrt(1.25))
     assert found["roughness"] == pytest.approx(1.5 / math.sqrt(1.25))
-    two = intensity_features(np.concatenate([values, 10 * values]))
+    two = intensity_features(np.concatenate([values, 10 * values]), np.eye(4))
     assert (two["mean_0"], two["mean_1"]) == (1.5, 15.0)
     assert two["roughness_1"] == pytest.approx(two["roughness_0"])
-    assert intensity_features(np.ones((1, 3, 3)))["roughness"] == 0.0
+    assert intensity_features(np.ones((1, 3, 3)), np.eye(4))["roughness"] == 0.0
+
+
+def test_where_bright_parts_lie_by_hand_and_however_the_file_is_stored() -> None:
+    """A body over 4 to 15 of 20 columns, its bright tenth in 14 and 15: 5 of 19 steps from the body's middle."""
+    picture = np.zeros((1, 20, 5))
+    picture[:, 4:16], picture[:, 14:16] = 2, 3
+    found = intensity_features(picture, np.eye(4))
+    assert (found["bright_across"], found["bright_down"]) == (pytest.approx(5 / 19), 0.0)
+    assert intensity_features(picture[:, ::-1], np.eye(4))["bright_across"] == pytest.approx(-5 / 19)
+    volume = np.repeat(picture[..., None], 4, axis=3)
+    stored = [intensity_features(volume, np.eye(4)), intensity_features(volume[:, ::-1], np.diag([-1.0, 1, 1, 1]))]
+    stored.append(intensity_features(volume.transpose(0, 3, 1, 2), np.eye(4)[:, [2, 0, 1, 3]]))
+    for one in stored:
+        towards = one["bright_right"], one["bright_anterior"], one["bright_superior"]
+        assert towards == pytest.approx((5 / 19, 0.0, 0.0))
+
+
+def test_a_patient_turned_by_half_a_turn_is_flagged() -> None:
+    """As a prone patient under a supine header: the spine lies in front, each number of the whole is as usual."""
+    rng = np.random.default_rng(3)
+    chests = []
+    for _ in range(40):
+        chest = np.zeros((1, 30, 24, 10))
+        chest[:, 4:26, 4:20] = 1 + 0.2 * rng.random((1, 22, 16, 10))
+        chest[:, 13:17, rng.integers(5, 7) : 9] = 3
+        chests.append(chest)
+    drawn = [CaseFeatures(intensity_features(chest, np.eye(4)), case(20.0).regions) for chest in chests]
+    limits = make_limits(drawn, drawn, share_flagged=0.05)
+    assert sum(bool(limits.flags(one)) for one in drawn) <= 2
+    turned = CaseFeatures(intensity_features(chests[0][:, ::-1, ::-1], np.eye(4)), case(20.0).regions)
+    (flag,) = limits.flags(turned)
+    assert (flag.rule, flag.region) == ("turned", "")
+    assert flag.text.startswith("turned? bright parts lie towards the front by 0.")
 
 
 def test_a_large_image_is_looked_at_on_a_coarser_grid() -> None:
     values = np.random.default_rng(0).normal(5, 2, (1, 160, 160, 160)).astype(np.float32)
-    found = intensity_features(values)
+    found = intensity_features(values, np.eye(4))
     assert found["mean"] == pytest.approx(5, abs=0.02)
     assert found["sd"] == pytest.approx(2, abs=0.02)
 

@@ -8,7 +8,9 @@ Everything is a plain number with a name, so that limits and a regression can be
   the image (``centre_right``, ``centre_anterior``, ``centre_superior``; pictures ``centre_across``, ``centre_down``),
   ``confidence`` and ``entropy`` (means over its voxels, before postprocessing);
 - per case: mean, standard deviation, percentiles and roughness of what the network is given, that is of the image
-  after the bundle's preprocessing.
+  after the bundle's preprocessing, and where its bright parts lie (``bright_right``, ``bright_anterior``,
+  ``bright_superior``; pictures ``bright_across``, ``bright_down``): the centre of its brightest twentieth, seen from
+  the centre of all that is brighter than the mean, as a share of the image. A turned or mirrored one has it elsewhere.
 """
 
 from __future__ import annotations
@@ -31,14 +33,14 @@ MOST_VOXELS = 2_000_000
 """Larger inputs are looked at on every second, third, ... voxel along each axis."""
 
 _DIRECTIONS = {
-    "R": ("centre_right", False),
-    "L": ("centre_right", True),
-    "A": ("centre_anterior", False),
-    "P": ("centre_anterior", True),
-    "S": ("centre_superior", False),
-    "I": ("centre_superior", True),
+    "R": ("right", False),
+    "L": ("right", True),
+    "A": ("anterior", False),
+    "P": ("anterior", True),
+    "S": ("superior", False),
+    "I": ("superior", True),
 }
-"""Where an axis points to: the name of the coordinate, and whether it runs against it."""
+"""Where an axis points to: the name of the direction, and whether it runs against it."""
 
 
 class Sure(Protocol):
@@ -83,15 +85,16 @@ class CaseFeatures:
         }
 
 
-def intensity_features(inputs: Array) -> dict[str, float]:
+def intensity_features(inputs: Array, affine: Affine) -> dict[str, float]:
     """Numbers of what the network is given, ``(C, X, Y[, Z])``; names end with the channel where there are several.
 
     Roughness is the mean absolute difference of neighbours over the standard deviation: high for noise, low for blur.
+    `affine` (4, 4) tells the directions of a volume's axes; of a picture it is not looked at.
     """
     found: dict[str, float] = {}
     for channel, values in enumerate(np.asarray(inputs, dtype=np.float32)):
         ending = f"_{channel}" if len(inputs) > 1 else ""
-        found |= {f"{name}{ending}": value for name, value in _of_channel(values).items()}
+        found |= {f"{name}{ending}": value for name, value in _of_channel(values, affine).items()}
     return found
 
 
@@ -130,7 +133,7 @@ def size_name(spatial_dims: int) -> str:
     return "volume_ml" if spatial_dims == 3 else "area_share"
 
 
-def _of_channel(values: NDArray[np.float32]) -> dict[str, float]:
+def _of_channel(values: NDArray[np.float32], affine: Affine) -> dict[str, float]:
     step = int(np.ceil((values.size / MOST_VOXELS) ** (1 / values.ndim)))
     near = values[tuple(slice(None, None, step) for _ in values.shape)]
     sd = float(near.std())
@@ -138,7 +141,22 @@ def _of_channel(values: NDArray[np.float32]) -> dict[str, float]:
     quantiles = np.percentile(near, PERCENTILES)
     found |= {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, quantiles, strict=True)}
     steps = [float(np.abs(np.diff(near, axis=axis)).mean()) for axis in range(near.ndim) if near.shape[axis] > 1]
-    return {**found, "roughness": float(np.mean(steps)) / sd if steps and sd > 0 else 0.0}
+    found["roughness"] = float(np.mean(steps)) / sd if steps and sd > 0 else 0.0
+    towards = _bright_towards(near, bright=float(quantiles[-1]), mean=found["mean"])
+    return {**found, **{f"bright_{name}": -way if against else way for name, against, way in _along(towards, affine)}}
+
+
+def _bright_towards(values: NDArray[np.float32], *, bright: float, mean: float) -> list[float]:
+    """Along each axis, as a share of it: the way from the centre of what is above the mean to that of the bright."""
+    from_centre, to_centre = _centres(values > mean), _centres(values >= bright)
+    lengths = [max(1, length - 1) for length in values.shape]
+    return [(to - start) / length for to, start, length in zip(to_centre, from_centre, lengths, strict=True)]
+
+
+def _centres(mask: NDArray[np.bool_]) -> list[float]:
+    """The centre of a mask along each axis, in voxels; of an empty one that of the grid."""
+    counts = [mask.sum(tuple(other for other in range(mask.ndim) if other != axis)) for axis in range(mask.ndim)]
+    return [float(np.average(np.arange(len(one)), weights=one if one.any() else None)) for one in counts]
 
 
 def _shape(labels: Image, value: int, box: tuple[slice, ...] | None) -> dict[str, float]:
@@ -158,10 +176,14 @@ def _shape(labels: Image, value: int, box: tuple[slice, ...] | None) -> dict[str
 
 def _centre(middle: Sequence[float], affine: Affine) -> dict[str, float]:
     """The centre along the patient's axes, whatever the order in which the file stores them."""
-    if len(middle) == 2:
-        return {"centre_across": middle[0], "centre_down": middle[1]}
-    directions = [_DIRECTIONS[letter] for letter in orientation(affine)]
-    return {name: 1 - where if against else where for (name, against), where in zip(directions, middle, strict=True)}
+    return {f"centre_{name}": 1 - where if against else where for name, against, where in _along(middle, affine)}
+
+
+def _along(numbers: Sequence[float], affine: Affine) -> list[tuple[str, bool, float]]:
+    """The direction of each axis, whether the axis runs against it, and its number."""
+    if len(numbers) == 2:
+        return [("across", False, numbers[0]), ("down", False, numbers[1])]
+    return [(*_DIRECTIONS[letter], number) for letter, number in zip(orientation(affine), numbers, strict=True)]
 
 
 def _pieces(raw: LabelArray, value: int, box: tuple[slice, ...] | None) -> dict[str, float]:

@@ -75,6 +75,7 @@ RULES: Mapping[str, Rule] = {
 
 _BRIGHTNESS = Rule(INTENSITY, floor=0.02)
 _ROUGHNESS = Rule(INTENSITY, floor=0.05, logarithm=True)
+_TURNED = Rule("turned", floor=0.02)
 _LEAST_SCALED = 1e-6
 
 
@@ -217,6 +218,8 @@ def rule_of(region: str, feature: str) -> Rule:
     """The rule of a feature; of the whole case, that is of its intensities, where `region` is ""."""
     if region:
         return RULES[feature]
+    if feature.startswith("bright_"):
+        return _TURNED
     return _ROUGHNESS if feature.startswith("roughness") else _BRIGHTNESS
 
 
@@ -335,6 +338,11 @@ _WORDS = {
     "fragments": ("pieces before postprocessing", ""),
     "largest_share": ("share of its voxels in the largest piece", ""),
     "entropy": ("mean entropy", " nats"),
+    "bright_right": ("turned or mirrored? bright parts lie towards the patient's right by", ""),
+    "bright_anterior": ("turned? bright parts lie towards the front by", ""),
+    "bright_superior": ("turned? bright parts lie upwards by", ""),
+    "bright_across": ("turned or mirrored? bright parts lie towards the right edge by", ""),
+    "bright_down": ("turned? bright parts lie towards the lower edge by", ""),
 }
 
 

@@ -42,7 +42,7 @@ class Flagging:
 
     def look(self, read: ReadCase) -> dict[str, float]:
         """Intensities of what the network is about to get."""
-        return intensity_features(read.inputs.numpy()) if self.active else {}
+        return intensity_features(read.inputs.numpy(), read.affine) if self.active else {}
 
     def judge(self, before: Segmentation, after: Segmentation, intensity: Mapping[str, float]) -> Judgement | None:
         """A case by its label maps before and after postprocessing."""

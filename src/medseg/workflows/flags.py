@@ -263,7 +263,8 @@ def _drawn(segmenter: Segmenter, item: Item, names: Mapping[int, str]) -> CaseFe
 
     truth = read_label(Path(item["label"]))
     regions = region_features(truth, raw=truth.array, names=names)
-    return CaseFeatures(intensity_features(segmenter.read(item).inputs.numpy()), regions)
+    read = segmenter.read(item)
+    return CaseFeatures(intensity_features(read.inputs.numpy(), read.affine), regions)
 
 
 def _changed(
@@ -289,7 +290,7 @@ def _measured(
     from medseg.evaluation.overlap import overlap_by_region
     from medseg.workflows.flagging import measured
 
-    intensity = intensity_features(read.inputs.numpy())
+    intensity = intensity_features(read.inputs.numpy(), read.affine)
     (before,) = segmenter.segment([read])
     after = segmenter.finish(before)
     scores = overlap_by_region(after.labels.array, truth.array, {name: [value] for value, name in names.items()})

@@ -69,7 +69,10 @@ class Wall:
 
 @dataclass(frozen=True)
 class Mediastinum:
-    """Heart, great vessels, airways between the lungs. `right_recess`: the share of its right half that lung fills."""
+    """Heart, great vessels, airways between the lungs. `right_recess`: the share of its right half that lung fills.
+
+    `trachea_depth` is how far behind the middle of the chest the trachea parts, over half the chest's depth.
+    """
 
     middle_mm: float
     front_mm: float
@@ -90,6 +93,9 @@ class Mediastinum:
     oesophagus_air_mm: float
     hernia_mm: float = 0.0
     right_recess: float = 0.0
+    trachea_depth: float = 0.28
+    gullet_mm: float = 7.0
+    gullet_left_mm: float = 4.0
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,8 @@ def _slab(grid: Grid, anatomy: Anatomy) -> FloatArray:
 
 
 def _right_recess(grid: Grid, chest: Chest) -> FloatArray:
-    """Where the right lung reaches in to the trachea and, below it, in front of the spine to the oesophagus: 0 to 1."""
-    across = np.square((grid.y + np.float32(0.32 * chest.half_depth_mm)) / np.float32(0.22 * chest.half_depth_mm))
+    """Where the right lung reaches in to the trachea, and behind it in front of the spine to the oesophagus: 0 to 1."""
+    across = np.square((grid.y + np.float32(0.4 * chest.half_depth_mm)) / np.float32(0.28 * chest.half_depth_mm))
     along = grid.z / np.float32(0.45 * chest.height_mm) + 1
     return np.exp(-across - np.square(np.square(along)))
 
@@ -202,7 +202,8 @@ def close_lungs(form: Form, grid: Grid, anatomy: Anatomy) -> None:
     cap = grid.z + np.float32(chest.apex_slope) * wide * (np.sqrt(1 + away) - 1)
     cap = cap * np.float32(1 / np.hypot(1.0, chest.apex_slope))
     hole = np.float32(anatomy.mediastinum.margin_mm) - form.mediastinum
-    spine = np.float32(anatomy.wall.vertebra_mm + 4) - np.hypot(grid.x, np.maximum(grid.y - form.spine_y, 0))
+    fat_mm = 4 * (1 - anatomy.mediastinum.right_recess)
+    spine = np.float32(anatomy.wall.vertebra_mm + fat_mm) - np.hypot(grid.x, np.maximum(grid.y - form.spine_y, 0))
     lungs = smooth_max(form.cage, cap, 14.0)
     lungs = smooth_max(lungs, -form.diaphragm, 6.0)
     lungs = smooth_max(lungs, spine, 8.0)

@@ -33,7 +33,7 @@ def hilum(anatomy: Anatomy, side: float) -> Point:
 def carina_mm(anatomy: Anatomy) -> Point:
     """Where the trachea parts."""
     m, chest = anatomy.mediastinum, anatomy.chest
-    return midline_mm(anatomy) + m.trachea_shift_mm, -0.28 * chest.half_depth_mm, -m.carina * chest.height_mm
+    return midline_mm(anatomy) + m.trachea_shift_mm, -m.trachea_depth * chest.half_depth_mm, -m.carina * chest.height_mm
 
 
 def great_vessels(anatomy: Anatomy) -> list[Tube]:
@@ -85,8 +85,8 @@ def airways(anatomy: Anatomy) -> list[Tube]:
     """Trachea and main bronchi down to the hila: air, and no part of the lung label."""
     m, b = anatomy.mediastinum, anatomy.chest.half_depth_mm
     x, y, z = carina_mm(anatomy)
-    neck = [(x * 0.3, -0.2 * b, 140.0), (x * 0.5, -0.18 * b, 20.0), (x * 0.9, -0.22 * b, 0.4 * z), (x, y, z)]
-    tubes = [Tube("air", neck, m.trachea_mm, m.trachea_mm, 1.8, 12)]
+    upper = [(x * 0.3, y + 0.08 * b, 140.0), (x * 0.5, y + 0.1 * b, 20.0), (x * 0.9, y + 0.06 * b, 0.4 * z)]
+    tubes = [Tube("air", [*upper, (x, y, z)], m.trachea_mm, m.trachea_mm, 1.8, 12)]
     for side, size in ((1, 1.1), (-1, 1.0)):
         end = hilum(anatomy, side)
         course = [(x, y, z + 3), (0.5 * (x + end[0]), y, 0.4 * z + 0.6 * end[2]), (end[0], end[1] - 5, end[2] - 4)]
@@ -96,14 +96,14 @@ def airways(anatomy: Anatomy) -> list[Tube]:
 
 def oesophagus(anatomy: Anatomy) -> Tube:
     """Behind the trachea, left of the middle."""
-    chest, mid = anatomy.chest, midline_mm(anatomy)
+    chest, m = anatomy.chest, anatomy.mediastinum
+    x = midline_mm(anatomy) - m.gullet_left_mm
     points = []
     for share in (0.5, 0.0, -0.4, -0.7, -1.1):
         z = share * chest.height_mm
-        points.append(
-            (mid - 4.0, float(back_mm(z, chest)) + anatomy.wall.vertebra_depth_mm + anatomy.wall.vertebra_mm + 9, z)
-        )
-    return Tube("oesophagus", points, 7, 7, 1, 12)
+        front = float(back_mm(z, chest)) + anatomy.wall.vertebra_depth_mm + anatomy.wall.vertebra_mm
+        points.append((x, front + (m.gullet_mm + 2), z))
+    return Tube("oesophagus", points, m.gullet_mm, m.gullet_mm, 1, 12)
 
 
 def hernia(anatomy: Anatomy) -> Tube:

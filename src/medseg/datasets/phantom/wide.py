@@ -87,12 +87,17 @@ def _draw_metal(d: Draw, chest: Chest) -> Blob:
 
 def _wide_mediastinum(mediastinum: Mediastinum, d: Draw) -> Mediastinum:
     """A hernia; little fat, so that the right lung touches the trachea's wall, and the oesophagus'."""
-    lean = d.chance(0.7)
+    hernia_mm = d.between(14, 34) if d.chance(0.06) else 0.0
+    if not d.chance(0.7):
+        return replace(mediastinum, hernia_mm=hernia_mm)
     return replace(
         mediastinum,
-        hernia_mm=d.between(14, 34) if d.chance(0.06) else 0.0,
-        right_recess=d.between(0.4, 1) if lean else 0.0,
-        margin_mm=d.between(0.2, 3) if lean else mediastinum.margin_mm,
+        hernia_mm=hernia_mm,
+        right_recess=d.between(0.4, 1),
+        margin_mm=d.between(0.2, 3),
+        trachea_depth=d.between(0.08, 0.28),
+        gullet_mm=d.between(3.5, 7),
+        gullet_left_mm=d.between(2, 12),
     )
 
 

@@ -16,6 +16,7 @@ network says (fragments, entropy) from validation cases, because a network is su
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -349,7 +350,8 @@ _WORDS = {
 def _flag(rule: Rule, region: str, feature: str, value: float, limit: Limit) -> Flag:
     bound = limit.high if value > limit.median else limit.low
     assert bound is not None
-    words, unit = _WORDS.get(feature, (f"intensity, {feature} after preprocessing", ""))
+    of_all_channels = re.sub(r"_[0-9]+$", "", feature)
+    words, unit = _WORDS.get(of_all_channels, (f"intensity, {feature} after preprocessing", ""))
     side = "above" if value > bound else "below"
     low, high = limit.seen
     text = f"{words} {value:.4g}{unit}, {side} {bound:.4g}{unit} (seen: {low:.4g} to {high:.4g}{unit})"

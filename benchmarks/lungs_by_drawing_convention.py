@@ -18,13 +18,18 @@ from medseg.evaluation import spread
 OTHER_CONVENTION = 0.1
 
 
+def under_lung(cases: Path) -> dict[str, float]:
+    """Of each case of cases.csv the part of the heart's mask that lies under the lungs'."""
+    with cases.open(newline="", encoding="utf-8") as file:
+        return {Path(row["file"]).stem: float(row["heart_under_lung_frac"]) for row in csv.DictReader(file)}
+
+
 def main(scores: str, cases: str) -> None:
     """Print mean Dice and IoU of both lungs together, over all cases and over those of the usual convention."""
-    with Path(cases).open(newline="", encoding="utf-8") as file:
-        under_lung = {Path(row["file"]).stem: float(row["heart_under_lung_frac"]) for row in csv.DictReader(file)}
+    under = under_lung(Path(cases))
     with Path(scores).open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["region"] == "lungs"]
-    usual = [row for row in rows if under_lung[row["case"]] <= OTHER_CONVENTION]
+    usual = [row for row in rows if under[row["case"]] <= OTHER_CONVENTION]
     print("drawn through the heart:", ", ".join(row["case"] for row in rows if row not in usual) or "none")
     for name, chosen in (("all", rows), ("usual convention", usual)):
         dice, iou = (spread([float(row[metric]) for row in chosen]) for metric in ("dice", "iou"))

@@ -12,24 +12,22 @@ draws cases. Above `heart_under_lung_frac` 0.1 a lung counts as drawn through th
 from __future__ import annotations
 
 import argparse
-import csv
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from lungs_by_drawing_convention import OTHER_CONVENTION
+from lungs_by_drawing_convention import OTHER_CONVENTION, under_lung
 from measure import Table, publish
-from scipy.stats import rankdata
 
 from medseg.bundle import find_bundle
 from medseg.bundle.load import build, open_workflow
 from medseg.case import Array, FloatArray
 from medseg.datasets import load_datalist
+from medseg.evaluation.roc import roc
 from medseg.inference import Segmenter
 
 COMPONENTS, RIDGE = 10, 0.3
-DRAWS = 2000
 
 
 def seen(segmenter: Segmenter, image: Path) -> tuple[FloatArray, FloatArray]:
@@ -72,27 +70,9 @@ def left_out_scores(traits: FloatArray, other: Array) -> FloatArray:
     return scores
 
 
-def area_under_curve(scores: FloatArray, other: Array) -> float:
-    """Mann and Whitney's statistic over the number of pairs."""
-    ranks, count = rankdata(scores), int(other.sum())
-    return float((ranks[other].sum() - count * (count + 1) / 2) / (count * (len(other) - count)))
-
-
-def interval(scores: FloatArray, other: Array) -> tuple[float, float]:
-    """95 % bootstrap interval of the area, drawn within each convention."""
-    rng, places = np.random.default_rng(0), (np.flatnonzero(other), np.flatnonzero(~other))
-    areas = []
-    for _ in range(DRAWS):
-        drawn = np.concatenate([rng.choice(place, len(place)) for place in places])
-        areas.append(area_under_curve(scores[drawn], other[drawn]))
-    low, high = np.percentile(areas, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def main(options: argparse.Namespace) -> None:
     """Describe the cases, rank each by the others, publish the areas."""
-    with options.cases.open(newline="", encoding="utf-8") as file:
-        under = {Path(row["file"]).stem: float(row["heart_under_lung_frac"]) for row in csv.DictReader(file)}
+    under = under_lung(options.cases)
     cases = [case for part in ("training", "validation") for case in load_datalist(options.datalist, part)]
     other = np.array([under[case["id"]] > OTHER_CONVENTION for case in cases])
     folder = find_bundle(options.bundle)
@@ -102,9 +82,9 @@ def main(options: argparse.Namespace) -> None:
     title = f"Telling {other.sum()} cases drawn through the heart from {(~other).sum()} others"
     table = Table(title, ["by", "area under the ROC curve", "95 % interval"])
     for name, traits in (("the network's deepest stage", network), ("traits of the picture", picture)):
-        scores = left_out_scores(traits, other)
-        low, high = interval(scores, other)
-        table.rows.append([name, f"{area_under_curve(scores, other):.2f}", f"{low:.2f} to {high:.2f}"])
+        found = roc(left_out_scores(traits, other), other, patients=[case["patient"] for case in cases])
+        low, high = found.auc_ci95
+        table.rows.append([name, f"{found.auc:.2f}", f"{low:.2f} to {high:.2f}"])
     publish("telling_drawing_convention", [table], settings={"bundle": folder.name, "parts": "training, validation"})
 
 

@@ -168,6 +168,33 @@ def test_a_folder_that_may_not_be_read_is_an_input_that_fails_alone(
         find_inputs(tmp_path, series=series)
 
 
+def test_a_study_whose_files_are_all_damaged_is_not_lost_when_series_are_chosen(
+    tmp_path: Path, make_series: Make
+) -> None:
+    make_series(tmp_path / "good", [0, 2])
+    touch(tmp_path / "bad", "001.dcm", "002.dcm")
+    found = find_inputs(tmp_path, series="auto")
+    assert [item.path.relative_to(tmp_path).as_posix() for item in found] == ["bad/001.dcm", "bad/002.dcm", "good"]
+
+
+def test_a_link_into_a_closed_folder_is_an_input_and_hides_nothing_beside_it(
+    tmp_path: Path, make_series: Make, locked: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look at what it leads to raises, as `Path.is_file` does then."""
+    make_series(tmp_path / "good", [0, 2])
+    touch(tmp_path, "link", "linked.nii.gz")
+    locked.add("link")
+    looked = Path.is_file
+
+    def refusing(path: Path) -> bool:
+        if path.name.startswith("link"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return looked(path)
+
+    monkeypatch.setattr(Path, "is_file", refusing)
+    assert [item.path.name for item in find_inputs(tmp_path)] == ["good", "link", "linked.nii.gz"]
+
+
 def test_a_path_without_an_image_is_refused_without_listing_all(tmp_path: Path, make_series: Make) -> None:
     touch(tmp_path / "none", "notes.txt", "a_preview.png")
     touch(tmp_path / "none" / "deeper", "a.nii.gz")

@@ -152,7 +152,7 @@ def is_dicom(path: Path) -> bool:
     One that may not be read counts as DICOM where its suffix promises no other image: it may be a slice, so whoever
     wants it is told of it instead of getting a series without it.
     """
-    if not path.is_file():
+    if not may_be_file(path):
         return False
     if path.suffix.lower() in DICOM:
         return True
@@ -161,6 +161,14 @@ def is_dicom(path: Path) -> bool:
             return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
     except OSError:
         return not is_plain_image(path)
+
+
+def may_be_file(path: Path) -> bool:
+    """Whether it is a file; what may not be looked at, such as a link into a closed folder, may be one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def is_plain_image(path: Path) -> bool:

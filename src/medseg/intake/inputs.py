@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import DataError, ImageError
-from medseg.intake.files import is_dicom, is_plain_image, split_series, stem, visible
+from medseg.intake.files import is_dicom, is_plain_image, may_be_file, split_series, stem, visible
 
 if TYPE_CHECKING:
     from medseg.intake.dicom_header import Header
@@ -145,14 +146,20 @@ def folders_below(folder: Path) -> list[Path]:
 
 def _folders_in(folder: Path) -> list[Path]:
     try:
-        return [entry for entry in visible(folder) if entry.is_dir()]
-    except (DataError, OSError):
+        return [entry for entry in visible(folder) if _is_folder(entry)]
+    except DataError:
         return []
 
 
 def dicom_headers(folder: Path) -> dict[Path, Header | None]:
-    """Each DICOM file directly in `folder` with its header, or None where it cannot be read."""
-    return {file: _header_or_none(file) for file in visible(folder) if is_dicom(file)}
+    """Each DICOM file directly in `folder` with its header, or None where it cannot be read.
+
+    A folder that cannot be read stands there itself, without a header.
+    """
+    try:
+        return {file: _header_or_none(file) for file in visible(folder) if is_dicom(file)}
+    except DataError:
+        return {folder: None}
 
 
 def _is_series_or_closed(folder: Path) -> bool:
@@ -177,24 +184,21 @@ def _all_inputs(source: Path) -> list[Input]:
 def _chosen_inputs(source: Path, series: str, modality: str | None) -> list[Input]:
     from medseg.intake.series import choose_series, series_among
 
+    visible(source)
     found: list[Series] = []
+    lost: list[Input] = []
     lone: dict[Path, bool] = {}
-    closed: list[Input] = []
     for folder in folders_below(source):
-        try:
-            headers = [h for h in dicom_headers(folder).values() if h is not None and h.kind != "other"]
-        except DataError:
-            if folder == source:
-                raise
-            closed.append(_unreadable(folder))
-            continue
-        groups = series_among(headers)
+        headers = dicom_headers(folder)
+        groups = series_among([h for h in headers.values() if h is not None and h.kind != "other"])
         lone[folder] = len(groups) == 1
         found += groups
-    if not found and not closed:
+        if not groups:  # among readable slices an unreadable one is told of when their series is read
+            lost += _unreadable(headers)
+    if not found and not lost:
         raise DataError(f"{source}: no DICOM series to choose from", got=f"--series {series!r}")
     chosen = choose_series(found, series, modality=modality) if found else []
-    return closed + [one for each in chosen for one in _inputs_of(each, alone=lone[each.headers[0].path.parent])]
+    return lost + [one for each in chosen for one in _inputs_of(each, alone=lone[each.headers[0].path.parent])]
 
 
 def _dicom_inputs(folder: Path) -> list[Input]:
@@ -204,10 +208,7 @@ def _dicom_inputs(folder: Path) -> list[Input]:
     """
     from medseg.intake.series import series_among
 
-    try:
-        headers = dicom_headers(folder)
-    except DataError:
-        return [_unreadable(folder)]
+    headers = dicom_headers(folder)
     images = [h for h in headers.values() if h is not None and h.kind != "other"]
     groups = series_among(images)
     volumes = [group for group in groups if any(header.kind == "slice" for header in group.headers)]
@@ -216,11 +217,18 @@ def _dicom_inputs(folder: Path) -> list[Input]:
         return [*inputs, *(i for i in _inputs_of(volumes[0], alone=len(groups) == 1) if i not in inputs)]
     if volumes:
         return [*inputs, Input(_hash(volume.uid for volume in volumes), folder)]
-    return inputs + [Input(stem(file), file) for file, header in headers.items() if header is None]
+    return inputs + _unreadable(headers)
 
 
-def _unreadable(folder: Path) -> Input:
-    return Input(_hash([str(folder.absolute())]), folder)
+def _is_folder(path: Path) -> bool:
+    """As `Path.is_dir`, which raises where a link leads into a closed folder."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def _unreadable(headers: Mapping[Path, Header | None]) -> list[Input]:
+    """Those without a header; folders of one name have ids of their own."""
+    lost = [path for path, header in headers.items() if header is None]
+    return [Input(_hash([str(path.absolute())]) if _is_folder(path) else stem(path), path) for path in lost]
 
 
 def _inputs_of(series: Series, *, alone: bool) -> list[Input]:
@@ -249,7 +257,7 @@ def _header_or_none(path: Path) -> Header | None:
 
 
 def _is_plain_input(path: Path) -> bool:
-    return path.is_file() and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name) and not is_dicom(path)
+    return may_be_file(path) and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name) and not is_dicom(path)
 
 
 def _refuse_choice(source: Path, series: str | None) -> None:

@@ -123,12 +123,13 @@ def _file_entries(file: Path, modality: str | None) -> Iterator[Entry]:
 
 
 def _folder_entries(folder: Path, modality: str | None) -> Iterator[Entry]:
-    headers, refusal = _errors_of(lambda: dicom_headers(folder), folder)
-    if headers is None:
+    files, refusal = _errors_of(lambda: visible(folder), folder)
+    if files is None:
         yield Entry(folder, "object", findings=refusal)
         return
+    headers = dicom_headers(folder)
     yield from _dicom_entries(headers, whole_folder=True)
-    for file in visible(folder):
+    for file in files:
         if file not in headers and file.is_file() and is_plain_image(file):
             yield _plain_entry(file, modality)
 

@@ -142,6 +142,24 @@ def test_the_right_lung_reaches_in_to_the_trachea() -> None:
     assert _sizes(painted.labels)[LEFT - 1] >= _sizes(plain.labels)[LEFT - 1]
 
 
+def test_the_right_lung_reaches_over_the_middle_behind_the_trachea() -> None:
+    """It is right lung there, in one piece, behind the trachea's air; the left lung stays where it was."""
+    anatomy, scan, grid = _patient(7)
+    lean = replace(anatomy.mediastinum, right_recess=1.0, margin_mm=0.5, trachea_depth=0.0, gullet_mm=3.5)
+    plain, painted = (
+        paint_thorax(grid, replace(anatomy, mediastinum=replace(lean, recess_over_mm=over)), scan)
+        for over in (0.0, 14.0)
+    )
+    x, y, carina = carina_mm(replace(anatomy, mediastinum=lean))
+    behind = (grid.z > carina) & (grid.z < carina + 15) & (grid.y < y) & (grid.y > y - 30)
+    edges = [np.where((p.labels == RIGHT) & behind, grid.x, 999).min() - x for p in (plain, painted)]
+    assert edges[1] < 2, "behind the middle of the trachea"
+    assert edges[0] - edges[1] > 8
+    assert ndimage.label(painted.labels == RIGHT)[1] == 1
+    left = [p.labels == LEFT for p in (plain, painted)]
+    assert 2 * (left[0] & left[1]).sum() / (left[0].sum() + left[1].sum()) > 0.99
+
+
 def test_other_parts_of_the_body_have_flesh_bone_and_air() -> None:
     for seed in range(8):
         anatomy, scan, grid = _patient(seed)

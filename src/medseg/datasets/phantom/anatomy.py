@@ -71,7 +71,8 @@ class Wall:
 class Mediastinum:
     """Heart, great vessels, airways between the lungs. `right_recess`: the share of its right half that lung fills.
 
-    `trachea_depth` is how far behind the middle of the chest the trachea parts, over half the chest's depth.
+    `recess_over_mm` is how far the right lung reaches to the left behind the trachea, over the middle; `trachea_depth`
+    how far behind the middle of the chest the trachea parts, over half the chest's depth.
     """
 
     middle_mm: float
@@ -93,6 +94,7 @@ class Mediastinum:
     oesophagus_air_mm: float
     hernia_mm: float = 0.0
     right_recess: float = 0.0
+    recess_over_mm: float = 0.0
     trachea_depth: float = 0.28
     gullet_mm: float = 7.0
     gullet_left_mm: float = 4.0

@@ -12,7 +12,7 @@ from medseg.case import Case, FloatArray, Image, LabelArray
 from medseg.datasets.phantom import bones, paint
 from medseg.datasets.phantom.anatomy import Anatomy, Draw, draw_anatomy
 from medseg.datasets.phantom.elsewhere import paint_elsewhere
-from medseg.datasets.phantom.form import Form, build_form, close_lungs, midline_mm
+from medseg.datasets.phantom.form import Form, build_form, close_lungs, parting_mm
 from medseg.datasets.phantom.paint import Canvas, Laid
 from medseg.datasets.phantom.scan import AIR_HU, Scan, draw_scan, expose, in_field, lay_grid
 from medseg.datasets.phantom.shapes import Grid
@@ -172,13 +172,13 @@ def _fluid_level(canvas: Canvas, gravity: float) -> FloatArray | None:
     if left <= 0 and right <= 0 and not a.lungs.airless:
         return None
     c = a.chest
-    depth = np.where(g.x < midline_mm(a), np.float32(left or -500), np.float32(right or -500))
+    depth = np.where(g.x < parting_mm(g, a), np.float32(left or -500), np.float32(right or -500))
     tilt = np.clip(-g.z / np.float32(c.height_mm), 0.02, 1.3)
     wall = np.float32(-c.half_depth_mm if gravity < 0 else 0.9 * c.half_depth_mm)
     height = (g.y - wall) * np.float32(-gravity)
     level = depth * tilt * np.float32(1.4) - height + 3 * canvas.texture(40.0, 11)
     if a.lungs.airless:
-        level[np.sign(g.x - np.float32(midline_mm(a))) == a.lungs.airless] = 500
+        level[np.sign(g.x - parting_mm(g, a)) == a.lungs.airless] = 500
     return level
 
 
@@ -188,7 +188,7 @@ def _collapsed(canvas: Canvas, surface: FloatArray, gravity: float) -> FloatArra
     gaps = a.lungs.pneumothorax_left_mm, a.lungs.pneumothorax_right_mm
     if not any(gaps):
         return surface
-    gap = np.where(g.x < np.float32(midline_mm(a)), np.float32(gaps[0]), np.float32(gaps[1]))
+    gap = np.where(g.x < parting_mm(g, a), np.float32(gaps[0]), np.float32(gaps[1]))
     up = np.clip(0.55 - gravity * 0.45 * g.y / np.float32(a.chest.half_depth_mm), 0.05, 1)
     rough = 1 + 0.2 * canvas.texture(60.0, 15)
     drawn_in = np.where(gap > 0, form.lungs + gap * up * rough, surface)
@@ -198,7 +198,7 @@ def _collapsed(canvas: Canvas, surface: FloatArray, gravity: float) -> FloatArra
 
 
 def _label(surface: FloatArray, canvas: Canvas) -> LabelArray:
-    side = np.where(canvas.grid.x < np.float32(midline_mm(canvas.anatomy)), np.uint8(LEFT), np.uint8(RIGHT))
+    side = np.where(canvas.grid.x < parting_mm(canvas.grid, canvas.anatomy), np.uint8(LEFT), np.uint8(RIGHT))
     labels = np.where(surface < 0, side, np.uint8(0))
     return _largest_parts(labels)
 

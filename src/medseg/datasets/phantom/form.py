@@ -106,17 +106,25 @@ def _slab(grid: Grid, anatomy: Anatomy) -> FloatArray:
     upper = np.exp(np.minimum(grid.z, 20) / np.float32(0.2 * chest.height_mm))
     half = m.front_mm + np.float32(m.middle_mm - m.front_mm) * bulge + np.float32(10) * upper
     half = half + np.float32(m.wedge_mm) * np.square(np.clip(grid.y / np.float32(b) - 0.45, 0, 1))
-    aside = grid.x - np.float32(midline_mm(anatomy))
+    aside = grid.x - parting_mm(grid, anatomy)
     if m.right_recess:
-        half = half * (1 - np.float32(m.right_recess) * _right_recess(grid, chest) * np.clip(aside / 8, 0, 1))
+        over = np.float32(m.recess_over_mm) * _right_recess(grid, chest)
+        right = (half + over) * (1 - np.float32(m.right_recess) * _right_recess(grid, chest) * np.clip(aside / 8, 0, 1))
+        half = np.where(aside > 0, right, np.maximum(half - over, np.float32(3)))
     return np.abs(aside) - half
 
 
 def _right_recess(grid: Grid, chest: Chest) -> FloatArray:
     """Where the right lung reaches in to the trachea, and behind it in front of the spine to the oesophagus: 0 to 1."""
-    across = np.square((grid.y + np.float32(0.4 * chest.half_depth_mm)) / np.float32(0.28 * chest.half_depth_mm))
+    across = (grid.y + np.float32(0.37 * chest.half_depth_mm)) / np.float32(0.34 * chest.half_depth_mm)
     along = grid.z / np.float32(0.45 * chest.height_mm) + 1
-    return np.exp(-across - np.square(np.square(along)))
+    return np.exp(-np.square(np.square(across)) - np.square(np.square(along)))
+
+
+def parting_mm(grid: Grid, anatomy: Anatomy) -> FloatArray:
+    """The x that parts left from right lung at each voxel (X, Y, Z): the midline, or left of it behind the trachea."""
+    over = np.float32(anatomy.mediastinum.recess_over_mm) * _right_recess(grid, anatomy.chest)
+    return np.float32(midline_mm(anatomy)) - over
 
 
 def midline_mm(anatomy: Anatomy) -> float:

@@ -97,7 +97,7 @@ def airways(anatomy: Anatomy) -> list[Tube]:
 def oesophagus(anatomy: Anatomy) -> Tube:
     """Behind the trachea, left of the middle."""
     chest, m = anatomy.chest, anatomy.mediastinum
-    x = midline_mm(anatomy) - m.gullet_left_mm
+    x = midline_mm(anatomy) - m.gullet_left_mm - m.recess_over_mm
     points = []
     for share in (0.5, 0.0, -0.4, -0.7, -1.1):
         z = share * chest.height_mm

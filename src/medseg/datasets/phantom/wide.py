@@ -94,8 +94,10 @@ def _wide_mediastinum(mediastinum: Mediastinum, d: Draw) -> Mediastinum:
         mediastinum,
         hernia_mm=hernia_mm,
         right_recess=d.between(0.4, 1),
+        recess_over_mm=d.between(2, 18) if d.chance(0.6) else 0.0,
         margin_mm=d.between(0.2, 3),
-        trachea_depth=d.between(0.08, 0.28),
+        trachea_depth=d.between(-0.05, 0.26),
+        trachea_shift_mm=d.between(-4, 14),
         gullet_mm=d.between(3.5, 7),
         gullet_left_mm=d.between(2, 12),
     )

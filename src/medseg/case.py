@@ -40,6 +40,8 @@ class Image:
         DICOM modality code ("CT", "MR", "DX", "CR", ...) where the source tells it.
     spacing_known
         False where the source states no pixel spacing (PNG, most X-rays): then lengths are in pixels, not mm.
+    doubts
+        What its source leaves doubtful, in words: left and right, the unit of its values.
     """
 
     array: Array
@@ -47,6 +49,7 @@ class Image:
     source: Path
     modality: str | None = None
     spacing_known: bool = True
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

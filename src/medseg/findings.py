@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from medseg.errors import GeometryError
+
+logger = logging.getLogger(__name__)
+_told: set[tuple[Path, str]] = set()
 
 Severity = Literal["error", "warning", "note"]
 """An error is refused when the image is read; a warning is logged; a note says what was done."""
@@ -53,6 +57,19 @@ class Finding:
         steps = [step for step in (self.next_step, self.command(source)) if step]
         what = f"{case}{source}: {self.what}"
         return GeometryError(what, got=self.got, expected=self.expected, next_step=": ".join(steps) or None)
+
+
+def doubts(findings: list[Finding], source: Path) -> tuple[str, ...]:
+    """The warnings among `findings` in words, logged once for each source; notes are logged for debugging."""
+    words = []
+    for finding in findings:
+        text = "; ".join(part for part in (finding.message, finding.next_step) if part)
+        if finding.severity == "warning":
+            words.append(text)
+        if (source, finding.code) not in _told:
+            _told.add((source, finding.code))
+            logger.log(logging.WARNING if finding.severity == "warning" else logging.DEBUG, "%s: %s", source, text)
+    return tuple(words)
 
 
 def fix_command(source: Path, arguments: str) -> str:

@@ -254,6 +254,47 @@ def test_nifti_headers_that_leave_left_and_right_open(tmp_path: Path) -> None:
     assert "2 mm between them" in b.findings[0].message
 
 
+def test_reading_tells_once_that_left_and_right_are_a_guess(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
+    nib.save(image, tmp_path / "stated.nii.gz")
+    image.set_qform(np.eye(4), 0)
+    image.set_sform(np.eye(4), 0)
+    nib.save(image, tmp_path / "open.nii.gz")
+    assert read_image(tmp_path / "stated.nii.gz").doubts == ()
+    assert not caplog.text
+    (doubt,) = read_image(tmp_path / "open.nii.gz").doubts
+    assert doubt == read_image(tmp_path / "open.nii.gz").doubts[0]
+    assert doubt.startswith("the header does not say how the voxels lie in the patient: left and right are a guess")
+    assert caplog.text.count("left and right are a guess") == 1
+    assert "open.nii.gz" in caplog.text
+
+
+def test_a_qform_that_is_no_rotation_does_not_matter_beside_an_sform(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.diag([2.0, 2, 2, 1]))
+    image.set_qform(np.eye(4), 1)
+    image.header["quatern_b"] = 5
+    nib.save(image, tmp_path / "a.nii")
+    read = read_image(tmp_path / "a.nii")
+    np.testing.assert_array_equal(read.affine, np.diag([2.0, 2, 2, 1]))
+    assert read.doubts == ()
+
+
+@pytest.mark.parametrize(("name", "line"), [("a.nrrd", "space"), ("a.mha", "TransformMatrix"), ("a.mhd", "Transform")])
+def test_nrrd_and_metaimage_that_leave_left_and_right_open(tmp_path: Path, name: str, line: str) -> None:
+    """SimpleITK writes where the axes lie; without that line other readers, and itself, take a guess."""
+    from SimpleITK import GetImageFromArray, WriteImage
+
+    path = tmp_path / name
+    WriteImage(GetImageFromArray(np.arange(24, dtype=np.int16).reshape(4, 3, 2)), str(path))
+    assert codes(only(path), "warning") == []
+    lines = path.read_bytes().split(b"\n")
+    kept = [one for one in lines if not one.startswith((line.encode(), b"kinds")) or one.startswith(b"space d")]
+    kept = [one.replace(b"space directions", b"spacings").replace(b"(1,0,0) (0,1,0) (0,0,1)", b"1 1 1") for one in kept]
+    path.write_bytes(b"\n".join(one for one in kept if not one.startswith(b"space ")))
+    assert codes(only(path), "warning") == ["no-orientation"]
+    assert len(read_image(path).doubts) == 1
+
+
 def test_masks_are_compared_with_the_image_of_their_name(tmp_path: Path) -> None:
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()

@@ -524,6 +524,22 @@ def test_notes_of_the_network_stand_in_manifest_and_report(
     assert read(tmp_path / "out" / "report.json")["cases"][0]["notes"] == [told]
 
 
+def test_what_an_image_leaves_doubtful_stands_in_manifest_and_report(
+    run: Run, items: list[Item], tmp_path: Path
+) -> None:
+    image = nibabel.load(items[0]["image"])
+    image.set_qform(image.affine, 0)
+    image.set_sform(image.affine, 0)
+    path = tmp_path / "open.nii.gz"
+    nibabel.save(image, path)
+    run([{**items[0], "image": str(path)}, items[1]])
+    first, second = read(tmp_path / "out" / "report.json")["cases"]
+    assert len(first["notes"]) == 1
+    assert "left and right are a guess" in first["notes"][0]
+    assert read(tmp_path / "out" / "case_0_manifest.json")["notes"] == first["notes"]
+    assert second["notes"] == []
+
+
 def test_evaluation_goes_on_where_it_was_and_scores_what_was_written(
     run: Run, items: list[Item], tmp_path: Path
 ) -> None:

@@ -211,4 +211,5 @@ def _native_image(loaded: Any, source: Path, *, shared: bool) -> Image:
     known = bool(meta.get("spacing_known", True))
     modality = str(meta.get("modality") or "") or None
     array = loaded.as_tensor().numpy()
-    return Image(array if shared else array.copy(order="K"), affine, source, modality, known)
+    doubts = tuple(str(meta.get("doubts") or "").splitlines())
+    return Image(array if shared else array.copy(order="K"), affine, source, modality, known, doubts)

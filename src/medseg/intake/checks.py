@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +14,6 @@ from medseg.case import Affine, Array, Image
 from medseg.errors import GeometryError, ImageError, LabelError, MedsegError
 from medseg.findings import Finding
 from medseg.geometry import TILT_TOLERANCE_DEG, shear_deg
-from medseg.intake.hounsfield import hu_finding
 from medseg.processes import memory_bytes
 
 LABEL_TOLERANCE = 1e-3
@@ -23,8 +21,6 @@ LABEL_TOLERANCE = 1e-3
 
 _SINGULAR = 1e-6
 _MASK_FOLLOWS = "repair its image by medseg data fix --tilt, then put the mask onto that one's grid by --resample-label"
-_warned: set[Path] = set()
-logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -95,6 +91,18 @@ def shear_findings(image: Image, *, is_mask: bool = False) -> list[Finding]:
     ]
 
 
+def no_orientation(got: str, expected: str) -> Finding:
+    """A header that leaves open which way the voxels' axes run in the patient."""
+    return Finding(
+        code="no-orientation",
+        severity="warning",
+        what="the header does not say how the voxels lie in the patient: left and right are a guess",
+        got=got,
+        expected=expected,
+        next_step="convert the original images again",
+    )
+
+
 def checked_image(image: Image) -> Image:
     """`image` ``(X, Y[, Z])`` with a channel axis in front and a dtype that PyTorch knows.
 
@@ -132,14 +140,6 @@ def of_kind(image: Image, *, modality: str | None, spatial_dims: int | None) -> 
     if spatial_dims == 2 and len(size) == 3:
         raise ImageError(f"{image.source}: a volume where a picture is needed", got=f"size {size}")
     return replace(image, modality=image.modality or modality)
-
-
-def warn_of_units(image: Image) -> None:
-    """Log once for each source where the values of a CT are hardly Hounsfield units."""
-    finding = hu_finding(image.array)
-    if finding is not None and image.source not in _warned:
-        _warned.add(image.source)
-        logger.warning("%s: %s; %s", image.source, finding.message, finding.next_step)
 
 
 def checked_label(label: Image) -> Image:

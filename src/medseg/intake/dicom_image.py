@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,13 @@ import numpy as np
 
 from medseg.case import Affine, Array, Image
 from medseg.errors import GeometryError, ImageError
-from medseg.findings import Finding
+from medseg.findings import Finding, doubts
 from medseg.intake.checks import refuse_too_large
 from medseg.intake.dicom_frames import frame_planes
 from medseg.intake.dicom_grid import Plane, place
 from medseg.intake.dicom_header import Header, dicom_errors, padding, plane_of, read_header, rescale, uid_name
 from medseg.intake.dicom_pixels import INVERTED, fill_padding, refuse_colour, refuse_size, scaled, stored_pixels, turned
 from medseg.intake.series import listing, series_among
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,7 @@ def read_dicom(path: Path, *, series: str | None = None) -> Image:
     else:
         stack = read_stack(headers, path)
         image, findings = Image(stack.array, stack.affine, path, stack.modality), stack.findings
-    for finding in findings:
-        logger.log(logging.WARNING if finding.severity == "warning" else logging.DEBUG, "%s: %s", path, finding.message)
-    return image
+    return replace(image, doubts=doubts(findings, path))
 
 
 def headers_of(path: Path, *, series: str | None = None) -> list[Header]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from medseg.case import Image
 from medseg.errors import DataError, ImageError, LabelError
-from medseg.findings import refuse
-from medseg.intake.checks import checked_image, checked_label, of_kind, shear_findings, warn_of_units
+from medseg.findings import Finding, doubts, refuse
+from medseg.intake.checks import checked_image, checked_label, of_kind, shear_findings
+from medseg.intake.hounsfield import hu_finding
 from medseg.intake.itk import read_itk
+from medseg.intake.itk_header import itk_findings
 from medseg.intake.nifti import read_nifti
+from medseg.intake.nifti_header import nifti_findings
 from medseg.intake.raster import read_raster
 
 NIFTI = (".nii", ".nii.gz")
@@ -34,7 +38,7 @@ def read_image(path: Path | str, *, modality: str | None = None, spatial_dims: i
         one of several series in a folder.
     modality
         What the image has to be (DICOM code): a file that says otherwise is refused, one that does not say is taken
-        for it. The values of a CT are looked at once, and a warning tells where they are hardly Hounsfield units.
+        for it. The values of a CT are looked at, whether they may be Hounsfield units.
     spatial_dims
         3 refuses pictures and single slices, 2 refuses volumes; None takes both.
 
@@ -42,7 +46,8 @@ def read_image(path: Path | str, *, modality: str | None = None, spatial_dims: i
     -------
     Image
         ``(C, X, Y, Z)``, or ``(C, X, Y)`` for pictures and X-rays; C is 1. Integers stay integers, anything scaled by a
-        fraction is float32.
+        fraction is float32. Its `doubts`, of which each is logged once as a warning, tell where left and right are a
+        guess, where a header places the voxels twice and differently, and where a CT's values are hardly HU.
 
     Raises
     ------
@@ -61,10 +66,10 @@ def read_image(path: Path | str, *, modality: str | None = None, spatial_dims: i
     else:
         image = read_plain(source)
         refuse(shear_findings(image), source)
+        image = replace(image, doubts=doubts(placement_findings(source), source))
     image = of_kind(checked_image(image), modality=modality, spatial_dims=spatial_dims)
-    if image.modality == "CT":
-        warn_of_units(image)
-    return image
+    units = hu_finding(image.array) if image.modality == "CT" else None
+    return image if units is None else replace(image, doubts=image.doubts + doubts([units], source))
 
 
 def read_label(
@@ -180,6 +185,14 @@ def _existing(path: Path) -> Path:
     if not path.exists():
         raise ImageError(f"{path}: no such file or folder")
     return path
+
+
+def placement_findings(path: Path) -> list[Finding]:
+    """Warnings where a file that is not DICOM leaves open how its voxels lie in the patient."""
+    kind = suffix(path)
+    if kind in NIFTI:
+        return nifti_findings(path)
+    return itk_findings(path) if kind in ITK else []
 
 
 def read_plain(path: Path, *, as_label: bool = False) -> Image:

@@ -20,19 +20,17 @@ from medseg.intake.dicom_header import Header, read_header, uid_name
 from medseg.intake.dicom_image import Stack, planes_of, read_picture, read_stack
 from medseg.intake.dicom_pixels import refuse_colour
 from medseg.intake.files import (
-    NIFTI,
     is_dicom,
     is_plain_image,
+    placement_findings,
     read_image,
     read_plain,
     split_series,
     stem,
-    suffix,
     visible,
 )
 from medseg.intake.hounsfield import hu_finding
 from medseg.intake.inputs import dicom_headers, folders_below
-from medseg.intake.nifti_header import nifti_findings
 from medseg.intake.series import Series, series_among
 from medseg.pairs import grid_findings as pair_findings
 
@@ -219,8 +217,7 @@ def _picture_entry(series: Series, header: Header) -> Entry:
 def _plain_entry(file: Path, modality: str | None) -> Entry:
     is_mask = file.parent.name in _LABEL_FOLDERS
     entry = Entry(file, "mask" if is_mask else "image", modality=None if is_mask else modality)
-    if suffix(file) in NIFTI:
-        entry.findings += _errors_of(lambda: nifti_findings(file), file)[0] or []
+    entry.findings += _errors_of(lambda: placement_findings(file), file)[0] or []
     image, found = _errors_of(lambda: read_plain(file, as_label=is_mask), file)
     entry.findings += found
     if image is None:

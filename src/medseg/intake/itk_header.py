@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from medseg.errors import ImageError
-from medseg.intake.checks import refuse_too_large, unreadable
+from medseg.findings import Finding
+from medseg.intake.checks import no_orientation, refuse_too_large, unreadable
 
 _LARGEST_HEADER = 1 << 20
 _DEFLATE_LIMIT = 1032
@@ -21,6 +22,8 @@ _CHUNK_BYTES = 1 << 22
 _MOST_AXES = 5
 _ONE_EACH = ("elementspacing", "elementsize", "offset", "position", "origin", "centerofrotation")
 _MATRICES = ("transformmatrix", "rotation", "orientation")
+_SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
+"""Of NRRD: those in which axes are directions in the patient."""
 _META_BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4}
 _META_BYTES |= {"LONG_LONG": 8, "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 _NRRD_BYTES = {"char": 1, "int8": 1, "byte": 1, "short": 2, "int16": 2, "ushort": 2, "uint16": 2, "int": 4, "uint": 4}
@@ -87,6 +90,22 @@ def check_itk_header(path: Path) -> None:
         raise _other_size(path, declared, f"{held}" if held <= wanted else "more")
 
 
+def itk_findings(path: Path) -> list[Finding]:
+    """A warning where the header does not say how the voxels lie in the patient, so that left and right are a guess."""
+    with path.open("rb") as file:
+        text = file.read(_LARGEST_HEADER)
+    if text.startswith(b"NRRD"):
+        fields = _nrrd_fields(text)[0]
+        space = fields.get("space", "none")
+        said = fields.get("dimension") == "2" or space.lower().removesuffix("-time") in _SPACES
+        got, expected = f"space: {space}", "left-posterior-superior, right-anterior-superior or left-anterior-superior"
+    else:
+        fields = _meta_fields(text)[0]
+        said = fields.get("ndims") == "2" or any(name in fields for name in _MATRICES)
+        got, expected = "no TransformMatrix", "TransformMatrix"
+    return [] if said else [no_orientation(got, expected)]
+
+
 def _inflated_bytes(path: Path, *, start: int, enough: int) -> int:
     """How many bytes the zlib or gzip stream from byte `start` on holds, counted up to `enough`.
 
@@ -128,17 +147,7 @@ def _inside(name: str, path: Path) -> str:
 
 
 def _meta(text: bytes, path: Path) -> _Declared:
-    """A MetaImage header: `Key = value` lines, the last of them ElementDataFile."""
-    fields: dict[str, str] = {}
-    length = 0
-    for line in text.split(b"\n"):
-        length += len(line) + 1
-        key, sign, value = line.decode("latin-1").partition("=")
-        if not sign:
-            break
-        fields[key.strip().lower()] = value.strip()
-        if key.strip().lower() == "elementdatafile":
-            break
+    fields, length = _meta_fields(text)
     size = _numbers(fields.get("dimsize", ""), path)
     _refuse_counts(fields, len(size), path)
     kind = fields.get("elementtype", "").upper().removeprefix("MET_").removesuffix("_ARRAY")
@@ -149,6 +158,21 @@ def _meta(text: bytes, path: Path) -> _Declared:
     skips, files = fields.get("headersize", "0") != "0", _meta_files(fields["elementdatafile"], path)
     packed = None if packing == "raw" else fields.get("compresseddatasize", "")  # without it ITK reads at random
     return _Declared(size, _META_BYTES[kind] * channels[0], packing, skips, length, files, packed)
+
+
+def _meta_fields(text: bytes) -> tuple[dict[str, str], int]:
+    """A MetaImage header: `Key = value` lines, the last of them ElementDataFile; and its length in bytes."""
+    fields: dict[str, str] = {}
+    length = 0
+    for line in text.split(b"\n"):
+        length += len(line) + 1
+        key, sign, value = line.decode("latin-1").partition("=")
+        if not sign:
+            break
+        fields[key.strip().lower()] = value.strip()
+        if key.strip().lower() == "elementdatafile":
+            break
+    return fields, length
 
 
 def _refuse_counts(fields: Mapping[str, str], axes: int, path: Path) -> None:
@@ -168,14 +192,7 @@ def _meta_files(name: str, path: Path) -> tuple[str, ...]:
 
 
 def _nrrd(text: bytes, path: Path) -> _Declared:
-    """An NRRD header: `field: value` lines up to an empty one."""
-    end = re.search(rb"\r?\n\r?\n", text)
-    header = text if end is None else text[: end.start()]
-    fields = {}
-    for line in header.decode("latin-1").splitlines()[1:]:
-        key, sign, value = line.partition(":")
-        if sign and not line.startswith("#") and not value.startswith("="):
-            fields[key.strip().lower().replace(" ", "")] = value.strip()
+    fields, length = _nrrd_fields(text)
     size, kind = _numbers(fields.get("sizes", ""), path), fields.get("type", "").lower()
     if fields.get("dimension") != str(len(size)) or len(size) > _MOST_AXES:
         raise _no_header(path, f"sizes of as many axes as dimension says, at most {_MOST_AXES}")
@@ -184,9 +201,21 @@ def _nrrd(text: bytes, path: Path) -> _Declared:
     encoding = fields.get("encoding", "").lower()
     if itemsize is None or encoding not in ("raw", "gzip", "gz", "bzip2", "bz2"):
         raise _no_header(path, "type and encoding (raw, gzip or bzip2)")
-    length, skips = len(text) if end is None else end.end(), "byteskip" in fields or "lineskip" in fields
+    skips = "byteskip" in fields or "lineskip" in fields
     packing = "raw" if encoding == "raw" else "deflate" if encoding in ("gzip", "gz") else "other"
     return _Declared(size, itemsize, packing, skips, length, _nrrd_files(fields.get("datafile"), path))
+
+
+def _nrrd_fields(text: bytes) -> tuple[dict[str, str], int]:
+    """An NRRD header: `field: value` lines up to an empty one; and its length in bytes."""
+    end = re.search(rb"\r?\n\r?\n", text)
+    header = text if end is None else text[: end.start()]
+    fields = {}
+    for line in header.decode("latin-1").splitlines()[1:]:
+        key, sign, value = line.partition(":")
+        if sign and not line.startswith("#") and not value.startswith("="):
+            fields[key.strip().lower().replace(" ", "")] = value.strip()
+    return fields, len(text) if end is None else end.end()
 
 
 def _nrrd_files(name: str | None, path: Path) -> tuple[str, ...]:

@@ -1,37 +1,56 @@
-"""What a NIfTI header says about where its voxels lie, beyond the affine that is used."""
+"""NIfTI headers: reading them, and what they say about where the voxels lie, beyond the affine that is used."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from medseg.findings import Finding
 from medseg.geometry import GRID_TOLERANCE_MM
+from medseg.intake.checks import no_orientation, unreadable
+
+_HEADER_BYTES = 540
+"""Length of the longer of the two headers (NIfTI-2)."""
+
+
+def open_nifti(path: Path) -> IO[bytes]:
+    """The file's bytes; ISA-L decompresses at 2.7 times zlib's speed."""
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    from isal import igzip
+
+    file: IO[bytes] = igzip.open(path, "rb")
+    return file
+
+
+def read_header(file: IO[bytes]) -> Any:
+    """The header that a file starts with: NIfTI-1 or NIfTI-2, of either byte order."""
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    block = file.read(_HEADER_BYTES)
+    for kind in (nib.Nifti1Header, nib.Nifti2Header):
+        length = kind.template_dtype.itemsize
+        if len(block) >= length and kind.may_contain_header(block):
+            return kind(block[:length])
+    raise ImageFileError("it does not start with a NIfTI header")
 
 
 def nifti_findings(path: Path) -> list[Finding]:
     """Warnings where left and right are a guess, or where the header places the voxels twice and differently."""
-    import nibabel as nib
+    from nibabel.spatialimages import HeaderDataError
 
-    from medseg.intake.checks import unreadable
-
-    with unreadable(path, "NIfTI", Exception):
-        header: Any = nib.load(path).header  # type: ignore[attr-defined, unused-ignore]
-        (qform, qcode), (sform, scode) = header.get_qform(coded=True), header.get_sform(coded=True)
-        size = np.array([*header.get_data_shape()[:3], 1, 1, 1][:3])
+    with unreadable(path, "NIfTI", Exception), open_nifti(path) as file:
+        header = read_header(file)
+    (sform, scode), size = header.get_sform(coded=True), np.array([*header.get_data_shape()[:3], 1, 1, 1][:3])
+    try:
+        qform, qcode = header.get_qform(coded=True)
+    except (HeaderDataError, ValueError):  # no rotation; the sform stands alone
+        qform, qcode = None, 0
     if not qcode and not scode:
-        return [
-            Finding(
-                code="no-orientation",
-                severity="warning",
-                what="the header does not say how the voxels lie in the patient: left and right are a guess",
-                got="qform_code 0 and sform_code 0",
-                expected="one of them above 0",
-                next_step="convert the original images again",
-            )
-        ]
+        return [no_orientation("qform_code 0 and sform_code 0", "one of them above 0")]
     if qcode and scode and (moved := _largest_shift(qform - sform, size)) > GRID_TOLERANCE_MM:
         return [
             Finding(

@@ -94,6 +94,7 @@ def _meta(image: Image) -> dict[str, Any]:
         str(MetaKeys.ORIGINAL_CHANNEL_DIM): 0,
         "modality": image.modality or "",
         "spacing_known": image.spacing_known,
+        "doubts": "\n".join(image.doubts),
     }
 
 

@@ -102,7 +102,7 @@ class CaseWork:
     def take(self, result: Segmentation) -> None:
         """What the network's stage gave."""
         self.read, self.segmentation = None, result
-        self.notes += tuple(result.notes)
+        self.notes += (*result.image.doubts, *result.notes)
         self.seconds.update(result.seconds)
 
     def fail(self, error: Exception) -> None:

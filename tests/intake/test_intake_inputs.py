@@ -14,7 +14,7 @@ import SimpleITK
 from PIL import Image as Pillow
 
 from medseg.errors import DataError, ImageError
-from medseg.intake import Input, case_id, find_inputs, read_image, require_input
+from medseg.intake import Input, case_id, find_inputs, passed_over, read_image, require_input
 from medseg.intake.inspection import inspect
 
 Make = Callable[..., Path]
@@ -206,3 +206,22 @@ def test_a_path_without_an_image_is_refused_without_listing_all(tmp_path: Path, 
     for wrong, message in (("none", "no readable input"), ("absent", "no such file"), ("none/notes.txt", "format")):
         with pytest.raises((DataError, ImageError), match=message):
             require_input(tmp_path / wrong)
+
+
+def test_what_may_be_an_image_is_not_passed_over_in_silence(tmp_path: Path, make_dicom: Make) -> None:
+    """Archives, formats that nobody reads here, images in folders below; not notes, previews or DICOM of any name."""
+    make_dicom(tmp_path / "series" / "1.img", PIXELS)
+    for name in ("a_preview.png", "notes.txt", "report.json", ".hidden.zip"):
+        (tmp_path / "series" / name).write_bytes(b"1")
+    assert passed_over(tmp_path) is None
+    for name in ("study.zip", "old.hdr", "old.img", "b.img", "deep/er/x.NII.GZ", "deep/y.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    assert passed_over(tmp_path) == (
+        "1 .zip to be unpacked; 1 .hdr, 2 .img of a format that is not read; "
+        "1 .nii.gz, 1 .png in folders below, where DICOM alone is looked for"
+    )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "study.zip").write_bytes(b"1")
+    with pytest.raises(DataError, match=r"got 1 \.zip to be unpacked"):
+        find_inputs(tmp_path / "other")

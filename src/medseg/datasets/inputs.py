@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from medseg.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 
 def list_inputs(
     path: str | os.PathLike[str], *, series: str | int | None = None, modality: str | None = None
 ) -> list[dict[str, str]]:
     """[{"id", "image"}] for an image, a folder of images, a DICOM series folder, or a folder of such folders.
+
+    A warning tells of archives and images in the folder that are no inputs.
 
     Parameters
     ----------
@@ -23,11 +28,14 @@ def list_inputs(
     DataError
         Nothing readable is there.
     """
-    from medseg.intake import find_inputs
+    from medseg.intake import find_inputs, passed_over
 
     wanted = None if series is None else str(series)
     items = find_inputs(Path(path), series=wanted, modality=None if wanted is None else modality)
     found = [{"id": item.id, "image": str(Path(item.path).absolute())} for item in items]
     if not found:
         raise DataError(f"{path}: no image found", next_step="give an image file or a folder of images")
+    aside = passed_over(Path(path)) if Path(path).is_dir() else None
+    if aside is not None:
+        logger.warning("%s: passed over: %s", path, aside)
     return found

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import DataError, ImageError
-from medseg.intake.files import is_dicom, is_plain_image, may_be_file, split_series, stem, visible
+from medseg.intake.files import is_dicom, is_plain_image, may_be_file, split_series, stem, suffix, visible
 
 if TYPE_CHECKING:
     from medseg.intake.dicom_header import Header
     from medseg.intake.series import Series
 
+_PACKED, _NOT_READ = "to be unpacked", "of a format that is not read"
+_BELOW = "in folders below, where DICOM alone is looked for"
+_ASIDE: Mapping[str, tuple[str, ...]] = {
+    _PACKED: (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"),
+    _NOT_READ: (".hdr", ".img", ".mgz", ".mgh", ".mnc", ".par", ".rec", ".npy", ".npz"),
+    _BELOW: (),
+}
 _OUR_OUTPUTS = re.compile(r".+_(?:preview\.png|comparison\.png|probability_[0-9]+\.(?:png|nii\.gz))")
 
 
@@ -72,6 +80,31 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
         raise _nothing_in(source)
     _refuse_twins(inputs)
     return tuple(sorted(inputs, key=lambda found: (found.path, found.id)))
+
+
+def passed_over(folder: Path) -> str | None:
+    """What `find_inputs` passes over in a folder though it may hold images, by suffix and number; None for nothing.
+
+    Archives, formats that are not read, and images other than DICOM in the folders below.
+    """
+    found = Counter((why, suffix(path)) for here in folders_below(folder) for path, why in _aside(here, top=folder))
+    told = []
+    for why in _ASIDE:
+        kinds = [f"{count} {kind}" for (reason, kind), count in sorted(found.items()) if reason == why]
+        told += [f"{', '.join(kinds)} {why}"] if kinds else []
+    return "; ".join(told) or None
+
+
+def _aside(folder: Path, *, top: Path) -> Iterator[tuple[Path, str]]:
+    """Each such file of a folder, and why."""
+    for path in _listed(folder):
+        kind = suffix(path)
+        if kind in _ASIDE[_PACKED]:
+            yield path, _PACKED
+        elif kind in _ASIDE[_NOT_READ] and not is_dicom(path):
+            yield path, _NOT_READ
+        elif folder != top and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name):
+            yield path, _BELOW
 
 
 def require_input(path: Path | str) -> None:
@@ -145,8 +178,13 @@ def folders_below(folder: Path) -> list[Path]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
+    return [entry for entry in _listed(folder) if _is_folder(entry)]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """As `visible`, and nothing where the folder cannot be read."""
     try:
-        return [entry for entry in visible(folder) if _is_folder(entry)]
+        return visible(folder)
     except DataError:
         return []
 
@@ -171,7 +209,7 @@ def _is_series_or_closed(folder: Path) -> bool:
 
 def _nothing_in(folder: Path) -> DataError:
     expected = "images, a DICOM series, or folders of DICOM series"
-    return DataError(f"{folder}: no readable input in the folder", expected=expected)
+    return DataError(f"{folder}: no readable input in the folder", got=passed_over(folder), expected=expected)
 
 
 def _all_inputs(source: Path) -> list[Input]:

@@ -213,6 +213,7 @@ def test_what_may_be_an_image_is_not_passed_over_in_silence(tmp_path: Path, make
     make_dicom(tmp_path / "series" / "1.img", PIXELS)
     for name in ("a_preview.png", "notes.txt", "report.json", ".hidden.zip"):
         (tmp_path / "series" / name).write_bytes(b"1")
+    (tmp_path / "case.nii").mkdir()
     assert passed_over(tmp_path) is None
     for name in ("study.zip", "old.hdr", "old.img", "b.img", "deep/er/x.NII.GZ", "deep/y.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

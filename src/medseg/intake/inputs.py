@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +87,11 @@ def passed_over(folder: Path) -> str | None:
 
     Archives, formats that are not read, and images other than DICOM in the folders below.
     """
-    found = Counter((why, suffix(path)) for here in folders_below(folder) for path, why in _aside(here, top=folder))
+    found: Counter[tuple[str, str]] = Counter()
+    for here in folders_below(folder):
+        for path in _listed(here):
+            if (why := _why_aside(path, below=here != folder)) is not None:
+                found[why, suffix(path)] += 1
     told = []
     for why in _ASIDE:
         kinds = [f"{count} {kind}" for (reason, kind), count in sorted(found.items()) if reason == why]
@@ -95,16 +99,16 @@ def passed_over(folder: Path) -> str | None:
     return "; ".join(told) or None
 
 
-def _aside(folder: Path, *, top: Path) -> Iterator[tuple[Path, str]]:
-    """Each such file of a folder, and why."""
-    for path in _listed(folder):
-        kind = suffix(path)
-        if kind in _ASIDE[_PACKED]:
-            yield path, _PACKED
-        elif kind in _ASIDE[_NOT_READ] and not is_dicom(path):
-            yield path, _NOT_READ
-        elif folder != top and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name):
-            yield path, _BELOW
+def _why_aside(path: Path, *, below: bool) -> str | None:
+    """Why an entry of a folder, the one that was given or one below it, is no input though it may hold an image."""
+    kind, why = suffix(path), None
+    if kind in _ASIDE[_PACKED]:
+        why = _PACKED
+    elif kind in _ASIDE[_NOT_READ]:
+        why = _NOT_READ
+    elif below and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name):
+        why = _BELOW
+    return why if why is not None and may_be_file(path) and not is_dicom(path) else None
 
 
 def require_input(path: Path | str) -> None:

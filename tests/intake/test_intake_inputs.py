@@ -219,9 +219,13 @@ def test_what_may_be_an_image_is_not_passed_over_in_silence(tmp_path: Path, make
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"1")
     assert passed_over(tmp_path) == (
-        "1 .zip to be unpacked; 1 .hdr, 2 .img of a format that is not read; "
-        "1 .nii.gz, 1 .png in folders below, where DICOM alone is looked for"
+        "1 .hdr, 2 .img of a format that is not read; "
+        "1 .nii.gz, 1 .png where DICOM alone is looked for: in folders below, or everywhere with --series; "
+        "1 .zip to be unpacked"
     )
+    (tmp_path / "top.nrrd").write_bytes(b"1")
+    assert ".nrrd" not in str(passed_over(tmp_path))
+    assert "1 .nii.gz, 1 .nrrd, 1 .png where DICOM alone" in str(passed_over(tmp_path, series="auto"))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "study.zip").write_bytes(b"1")
     with pytest.raises(DataError, match=r"got 1 \.zip to be unpacked"):

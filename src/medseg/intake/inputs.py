@@ -17,13 +17,8 @@ if TYPE_CHECKING:
     from medseg.intake.dicom_header import Header
     from medseg.intake.series import Series
 
-_PACKED, _NOT_READ = "to be unpacked", "of a format that is not read"
-_BELOW = "in folders below, where DICOM alone is looked for"
-_ASIDE: Mapping[str, tuple[str, ...]] = {
-    _PACKED: (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"),
-    _NOT_READ: (".hdr", ".img", ".mgz", ".mgh", ".mnc", ".par", ".rec", ".npy", ".npz"),
-    _BELOW: (),
-}
+_PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+_NOT_READ = (".hdr", ".img", ".mgz", ".mgh", ".mnc", ".par", ".rec", ".npy", ".npz")
 _OUR_OUTPUTS = re.compile(r".+_(?:preview\.png|comparison\.png|probability_[0-9]+\.(?:png|nii\.gz))")
 
 
@@ -82,33 +77,31 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
     return tuple(sorted(inputs, key=lambda found: (found.path, found.id)))
 
 
-def passed_over(folder: Path) -> str | None:
+def passed_over(folder: Path, *, series: str | None = None) -> str | None:
     """What `find_inputs` passes over in a folder though it may hold images, by suffix and number; None for nothing.
 
-    Archives, formats that are not read, and images other than DICOM in the folders below.
+    Archives, formats that are not read, and images other than DICOM in the folders below; with `series` anywhere.
     """
-    found: Counter[tuple[str, str]] = Counter()
+    found: dict[str, Counter[str]] = {}
     for here in folders_below(folder):
         for path in _listed(here):
-            if (why := _why_aside(path, below=here != folder)) is not None:
-                found[why, suffix(path)] += 1
-    told = []
-    for why in _ASIDE:
-        kinds = [f"{count} {kind}" for (reason, kind), count in sorted(found.items()) if reason == why]
-        told += [f"{', '.join(kinds)} {why}"] if kinds else []
-    return "; ".join(told) or None
+            why = _why_aside(path, dicom_alone=series is not None or here != folder)
+            if why is not None and may_be_file(path) and not is_dicom(path):
+                found.setdefault(why, Counter())[suffix(path)] += 1
+    told = [", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) + f" {why}" for why, kinds in found.items()]
+    return "; ".join(sorted(told)) or None
 
 
-def _why_aside(path: Path, *, below: bool) -> str | None:
-    """Why an entry of a folder, the one that was given or one below it, is no input though it may hold an image."""
-    kind, why = suffix(path), None
-    if kind in _ASIDE[_PACKED]:
-        why = _PACKED
-    elif kind in _ASIDE[_NOT_READ]:
-        why = _NOT_READ
-    elif below and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name):
-        why = _BELOW
-    return why if why is not None and may_be_file(path) and not is_dicom(path) else None
+def _why_aside(path: Path, *, dicom_alone: bool) -> str | None:
+    """Why a file, by its name, is no input though it may hold an image; `dicom_alone`: where no other is looked for."""
+    kind = suffix(path)
+    if kind in _PACKED:
+        return "to be unpacked"
+    if kind in _NOT_READ:
+        return "of a format that is not read"
+    if dicom_alone and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name):
+        return "where DICOM alone is looked for: in folders below, or everywhere with --series"
+    return None
 
 
 def require_input(path: Path | str) -> None:

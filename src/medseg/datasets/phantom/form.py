@@ -108,8 +108,9 @@ def _slab(grid: Grid, anatomy: Anatomy) -> FloatArray:
     half = half + np.float32(m.wedge_mm) * np.square(np.clip(grid.y / np.float32(b) - 0.45, 0, 1))
     aside = grid.x - parting_mm(grid, anatomy)
     if m.right_recess:
-        over = np.float32(m.recess_over_mm) * _right_recess(grid, chest)
-        right = (half + over) * (1 - np.float32(m.right_recess) * _right_recess(grid, chest) * np.clip(aside / 8, 0, 1))
+        recess = _right_recess(grid, chest)
+        over = np.float32(m.recess_over_mm) * recess
+        right = (half + over) * (1 - np.float32(m.right_recess) * recess * np.clip(aside / 8, 0, 1))
         half = np.where(aside > 0, right, np.maximum(half - over, np.float32(3)))
     return np.abs(aside) - half
 

@@ -73,6 +73,34 @@ def test_a_series_folder_is_one_input_and_reads(tmp_path: Path, make_series: Mak
     assert read_image(found.path).array.shape == (1, 3, 2, 2)
 
 
+def test_folders_of_images_in_folders(tmp_path: Path, locked: set[str], make_series: Make) -> None:
+    """Each patient's folder holds images: all are taken, not the masks of a run before, not beside DICOM or images."""
+    touch(tmp_path / "p1" / "anat", "p1_t1.nii.gz", "p1_t1_preview.png")
+    touch(tmp_path / "p2", "p2_t1.mha")
+    touch(tmp_path / "out", "p1_t1.nii.gz", "p1_t1_manifest.json", "p2_t1.nii.gz", "p2_t1_manifest.json")
+    require_input(tmp_path)
+    taken = find_inputs(tmp_path)
+    assert [(one.id, one.path.relative_to(tmp_path).as_posix()) for one in taken] == [
+        ("p1_t1", "p1/anat/p1_t1.nii.gz"),
+        ("p2_t1", "p2/p2_t1.mha"),
+    ]
+    assert passed_over(tmp_path, inputs=taken) is None
+    touch(tmp_path / "closed", "a.nii.gz")
+    locked.add("closed")
+    assert {one.path.name for one in find_inputs(tmp_path)} == {"closed", "p1_t1.nii.gz", "p2_t1.mha"}
+    make_series(tmp_path / "ct", [0, 2])
+    taken = find_inputs(tmp_path)
+    assert [one.path.name for one in taken] == ["closed", "ct"]
+    assert "1 .mha, 1 .nii.gz beside DICOM" in str(passed_over(tmp_path, inputs=taken))
+
+
+def test_images_and_labels_of_a_data_set_are_not_both_segmented(tmp_path: Path) -> None:
+    touch(tmp_path / "images", "a.nii.gz")
+    touch(tmp_path / "labels", "a.nii.gz")
+    with pytest.raises(DataError, match=r"id a; got .*images/a\.nii\.gz and .*labels/a\.nii\.gz; .*their folders"):
+        find_inputs(tmp_path)
+
+
 def test_two_inputs_with_one_id_are_refused(tmp_path: Path, make_series: Make) -> None:
     touch(tmp_path, "a.nii", "a.nii.gz")
     with pytest.raises(DataError, match=r"id a; got .*a\.nii and .*a\.nii\.gz"):
@@ -197,12 +225,14 @@ def test_a_link_into_a_closed_folder_is_an_input_and_hides_nothing_beside_it(
 
 def test_a_path_without_an_image_is_refused_without_listing_all(tmp_path: Path, make_series: Make) -> None:
     touch(tmp_path / "none", "notes.txt", "a_preview.png")
-    touch(tmp_path / "none" / "deeper", "a.nii.gz")
+    touch(tmp_path / "none" / "deeper", "a.nii.gz", "a_manifest.json")
+    touch(tmp_path / "patients" / "p1", "a.nii.gz")
     make_series(tmp_path / "study" / "ct", [0, 2])
     touch(tmp_path / "images", "a.nii.gz")
     require_input(tmp_path / "study")
     require_input(tmp_path / "images")
     require_input(tmp_path / "images" / "a.nii.gz")
+    require_input(tmp_path / "patients")
     for wrong, message in (("none", "no readable input"), ("absent", "no such file"), ("none/notes.txt", "format")):
         with pytest.raises((DataError, ImageError), match=message):
             require_input(tmp_path / wrong)
@@ -220,12 +250,15 @@ def test_what_may_be_an_image_is_not_passed_over_in_silence(tmp_path: Path, make
         (tmp_path / name).write_bytes(b"1")
     assert passed_over(tmp_path) == (
         "1 .hdr, 2 .img of a format that is not read; "
-        "1 .nii.gz, 1 .png where DICOM alone is looked for: in folders below, or everywhere with --series; "
+        "1 .nii.gz, 1 .png beside DICOM or below other images: give them by themselves; "
         "1 .zip to be unpacked"
     )
     (tmp_path / "top.nrrd").write_bytes(b"1")
-    assert ".nrrd" not in str(passed_over(tmp_path))
-    assert "1 .nii.gz, 1 .nrrd, 1 .png where DICOM alone" in str(passed_over(tmp_path, series="auto"))
+    taken = find_inputs(tmp_path)
+    assert [one.path.name for one in taken] == ["series", "top.nrrd"]
+    assert ".nrrd" not in str(passed_over(tmp_path, inputs=taken))
+    chosen = find_inputs(tmp_path, series="auto")
+    assert "1 .nii.gz, 1 .nrrd, 1 .png beside DICOM" in str(passed_over(tmp_path, inputs=chosen))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "study.zip").write_bytes(b"1")
     with pytest.raises(DataError, match=r"got 1 \.zip to be unpacked"):

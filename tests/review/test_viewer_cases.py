@@ -162,7 +162,8 @@ def test_what_was_not_looked_at_for_longest_makes_room(folder: Path, tmp_path: P
 
 def test_a_folder_without_masks_is_refused(tmp_path: Path):
     empty = tmp_path / "empty"
-    empty.mkdir()
+    (empty / "images").mkdir(parents=True)
+    (empty / "images" / "a.nii.gz").write_bytes(b"1")  # what lies below may be no mask
     with pytest.raises(ReviewError, match="holds no masks to review"), viewing(tmp_path, folder=empty):
         pass
 

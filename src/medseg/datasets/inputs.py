@@ -35,7 +35,7 @@ def list_inputs(
     found = [{"id": item.id, "image": str(Path(item.path).absolute())} for item in items]
     if not found:
         raise DataError(f"{path}: no image found", next_step="give an image file or a folder of images")
-    aside = passed_over(Path(path), series=wanted) if Path(path).is_dir() else None
+    aside = passed_over(Path(path), inputs=items) if Path(path).is_dir() else None
     if aside is not None:
         logger.warning("%s: passed over: %s", path, aside)
     return found

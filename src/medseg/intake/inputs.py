@@ -43,9 +43,10 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
     """The images that a file or a folder stands for, by name.
 
     A file is itself. A folder gives its images, and the DICOM in it and in all folders below: single slices are one
-    series per folder, each X-ray and each multi-frame file is an input of its own. Previews and comparisons that medseg
-    wrote, hidden files and files of other kinds are passed over. A file or a folder below that cannot be read stays an
-    input: reading it later names what is wrong, for that case alone.
+    series per folder, each X-ray and each multi-frame file is an input of its own. Where it holds neither, the other
+    images in all folders below are taken, but for masks that medseg wrote (those with a manifest). Previews and
+    comparisons that medseg wrote, hidden files and files of other kinds are passed over. A file or a folder below that
+    cannot be read stays an input: reading it later names what is wrong, for that case alone.
 
     Parameters
     ----------
@@ -77,30 +78,31 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
     return tuple(sorted(inputs, key=lambda found: (found.path, found.id)))
 
 
-def passed_over(folder: Path, *, series: str | None = None) -> str | None:
-    """What `find_inputs` passes over in a folder though it may hold images, by suffix and number; None for nothing.
+def passed_over(folder: Path, *, inputs: Iterable[Input] = ()) -> str | None:
+    """What may be an image in a folder, or below it, and is none of its `inputs`, by suffix and number; or None.
 
-    Archives, formats that are not read, and images other than DICOM in the folders below; with `series` anywhere.
+    Archives, formats that are not read, and images other than DICOM that `find_inputs` did not take.
     """
+    taken = {one.path for one in inputs}
     found: dict[str, Counter[str]] = {}
     for here in folders_below(folder):
         for path in _listed(here):
-            why = _why_aside(path, dicom_alone=series is not None or here != folder)
-            if why is not None and may_be_file(path) and not is_dicom(path):
+            why = _why_aside(path)
+            if why is not None and path not in taken and may_be_file(path) and not is_dicom(path):
                 found.setdefault(why, Counter())[suffix(path)] += 1
     told = [", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) + f" {why}" for why, kinds in found.items()]
     return "; ".join(sorted(told)) or None
 
 
-def _why_aside(path: Path, *, dicom_alone: bool) -> str | None:
-    """Why a file, by its name, is no input though it may hold an image; `dicom_alone`: where no other is looked for."""
+def _why_aside(path: Path) -> str | None:
+    """Why a file, by its name, is no input though it may hold an image."""
     kind = suffix(path)
     if kind in _PACKED:
         return "to be unpacked"
     if kind in _NOT_READ:
         return "of a format that is not read"
-    if dicom_alone and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name):
-        return "where DICOM alone is looked for: in folders below, or everywhere with --series"
+    if is_plain_image(path) and not _is_ours(path):
+        return "beside DICOM or below other images: give them by themselves"
     return None
 
 
@@ -120,7 +122,7 @@ def require_input(path: Path | str) -> None:
         return
     if any(_is_plain_input(entry) for entry in visible(source)):
         return
-    if not any(_is_series_or_closed(folder) for folder in folders_below(source)):
+    if not any(_is_series_or_closed(folder) or _images_in(folder) for folder in folders_below(source)):
         raise _nothing_in(source)
 
 
@@ -198,22 +200,42 @@ def dicom_headers(folder: Path) -> dict[Path, Header | None]:
 
 
 def _is_series_or_closed(folder: Path) -> bool:
-    try:
-        return any(is_dicom(file) for file in visible(folder))
-    except DataError:
-        return True
+    return _is_closed(folder) or any(is_dicom(file) for file in _listed(folder))
 
 
 def _nothing_in(folder: Path) -> DataError:
-    expected = "images, a DICOM series, or folders of DICOM series"
+    expected = "images, a DICOM series, or folders of them"
     return DataError(f"{folder}: no readable input in the folder", got=passed_over(folder), expected=expected)
 
 
 def _all_inputs(source: Path) -> list[Input]:
-    inputs = [Input(stem(entry), entry) for entry in visible(source) if _is_plain_input(entry)]
-    for folder in folders_below(source):
-        inputs += _dicom_inputs(folder)
-    return inputs
+    images = [Input(stem(entry), entry) for entry in visible(source) if _is_plain_input(entry)]
+    folders = folders_below(source)
+    dicom = [one for folder in folders for one in _dicom_inputs(folder)]
+    if not images and all(_is_closed(one.path) for one in dicom):
+        images = [Input(stem(entry), entry) for folder in folders for entry in _images_in(folder)]
+    return images + dicom
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The images directly in a folder of images, without what medseg wrote."""
+    return [entry for entry in _listed(folder) if _is_plain_input(entry) and not _is_ours(entry)]
+
+
+def _is_ours(path: Path) -> bool:
+    """A preview or the like by its name, or a mask by the manifest beside it."""
+    return bool(_OUR_OUTPUTS.fullmatch(path.name)) or path.with_name(f"{stem(path)}_manifest.json").exists()
+
+
+def _is_closed(path: Path) -> bool:
+    """A folder that cannot be listed."""
+    if not _is_folder(path):
+        return False
+    try:
+        visible(path)
+    except DataError:
+        return True
+    return False
 
 
 def _chosen_inputs(source: Path, series: str, modality: str | None) -> list[Input]:
@@ -312,6 +334,6 @@ def _refuse_twins(inputs: Iterable[Input]) -> None:
                 f"two inputs with the id {found.id}",
                 got=f"{seen[found.id]} and {found.path}",
                 expected="one output per id",
-                next_step="rename one of them, or give them one at a time",
+                next_step="rename one of them, or give them, or their folders, one at a time",
             )
         seen[found.id] = found.path

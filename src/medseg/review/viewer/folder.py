@@ -126,12 +126,14 @@ def _file(folder: Path, manifest: Mapping[str, Any], kind: str) -> Path | None:
 
 
 def _masks(folder: Path) -> dict[str, Path]:
+    """Those in the folder itself: what lies below may be anything."""
     from medseg.intake import find_inputs
 
     try:
-        return {found.id: found.path.resolve() for found in find_inputs(folder) if found.path.is_file()}
+        inputs = find_inputs(folder)
     except MedsegError:
         return {}
+    return {found.id: found.path.resolve() for found in inputs if found.path.is_file() and found.path.parent == folder}
 
 
 def _entry(

@@ -11,6 +11,7 @@ import torch
 from medseg.errors import BundleError
 from medseg.inference import Precision, autocast, channels_last
 from medseg.networks.sample_norm import keep_layout
+from medseg.networks.small_maps import exact_small_maps
 from medseg.training.batch_augmentation import BatchAugmentation
 from medseg.training.memory import FittingParts, forward_in_parts
 
@@ -28,8 +29,9 @@ class TrainingStep:
     """`iteration_update` of MONAI's SupervisedTrainer: forward, loss, backward, clip, step.
 
     MONAI's own step knows mixed precision on CUDA only; this one runs bfloat16 on CPUs as well, in channels-last
-    layout, with the loss in float32, and clips gradients. On a CPU a step whose gradient is not finite while its loss
-    is, is taken again in float32: oneDNN's bfloat16 kernels can let what lay in memory before into a gradient.
+    layout, with the loss in float32, and clips gradients. On a CPU, where oneDNN's bfloat16 kernels can let what lay in
+    memory before into a gradient, layers of which that is known run in float32 (`medseg.networks.small_maps`), and so
+    does once more a step whose gradient is not finite while its loss is.
     A batch that the device's memory does not hold goes through the network in parts, with a warning.
 
     Parameters
@@ -98,6 +100,7 @@ class TrainingStep:
         if network is self._network:
             return
         keep_layout(network)
+        exact_small_maps(network)
         self._network = network
         self._forward = network if self.compile_mode is None else torch.compile(network, mode=self.compile_mode)
 

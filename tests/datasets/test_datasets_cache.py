@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, Lambdad, NormalizeIntensityd, ScaleIntensityd, SpatialPadd
 
@@ -143,18 +145,133 @@ def test_each_chain_has_its_own_fingerprint(other: list[Callable[[Any], Any]]) -
     assert fingerprint(Compose(other)) not in {fingerprint(Compose(one)) for one in everyone}
 
 
-def test_the_fingerprint_is_that_of_another_process_whatever_the_seed() -> None:
+OWN = {
+    "own/__init__.py": "",
+    "own/steps.py": (
+        "from .levels import LEVEL\nfrom own import shifts\nimport own_alone, nibabel, tqdm\nFACTOR = 2\n"
+        "def plain(x):\n    return x - LEVEL if x not in {'a', 'b', 'c'} else x\n"
+        "def helped(x):\n    return shifts.shift(x)\n"
+        "class Step:\n    def __call__(self, d):\n        return shifts.shift(d)\n"
+    ),
+    "own/levels.py": "LEVEL = 100\n",
+    "own/shifts.py": "def shift(x):\n    from own.late import by\n    return x + by()\n",
+    "own/late.py": "def by():\n    return 1\n",
+    "own/unused.py": "VALUE = 1\n",
+    "own_alone.py": "import own.steps\nVALUE = 1\n",
+}
+"""A user's own transforms, in files that import one another, some late, some in a circle."""
+
+
+def own_chains(folder: Path, monkeypatch: pytest.MonkeyPatch, **changed: str) -> list[Compose]:
+    """Chains of a function, of one that has a helper, and of a class, as they are imported by a new process."""
+    for name, text in {**OWN, **changed}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("own", "own_alone")]:
+        monkeypatch.delitem(sys.modules, name)
+    steps = importlib.import_module("own.steps")
+    return [
+        Compose([Lambdad("image", steps.plain)]),
+        Compose([Lambdad("image", steps.helped)]),
+        Compose([steps.Step()]),
+    ]
+
+
+def test_the_fingerprint_is_that_of_another_process_whatever_the_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = (
-        "from monai.transforms import Compose, ScaleIntensityd;"
+        "from monai.transforms import Compose, Lambdad, ScaleIntensityd;"
         "from medseg.datasets.fingerprint import fingerprint;"
-        "chain = Compose([ScaleIntensityd(keys=['image', 'other'], minv=0.0, maxv=1.0)]);"
+        "from own.late import by; from own.steps import plain;"
+        "chain = Compose([ScaleIntensityd(keys=['image', 'other'], minv=0.0, maxv=1.0), Lambdad('image', plain)]);"
         "chain.set_random_state(7); print(fingerprint(chain))"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    (own, *_) = own_chains(tmp_path, monkeypatch)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": path}
     other = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    chain = Compose([ScaleIntensityd(keys=["image", "other"], minv=0.0, maxv=1.0)])
+    chain = Compose([ScaleIntensityd(keys=["image", "other"], minv=0.0, maxv=1.0), *own.transforms])
     chain.set_random_state(8)
     assert other.stdout.strip() == fingerprint(chain)
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "same"),
+    [
+        ("own/steps.py", "FACTOR = 2", "FACTOR = 3", False),
+        ("own/levels.py", "100", "50", False),
+        ("own/shifts.py", "x + by", "x - by", False),
+        ("own/late.py", "return 1", "return 2", False),
+        ("own_alone.py", "VALUE = 1", "VALUE = 2", False),
+        ("own/unused.py", "VALUE = 1", "VALUE = 2", True),
+    ],
+    ids=["global", "imported global", "helper", "helper's late import", "imported whole", "not imported"],
+)
+def test_what_own_code_imports_is_part_of_its_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, before: str, after: str, same: bool
+) -> None:
+    first = [fingerprint(chain) for chain in own_chains(tmp_path / "a", monkeypatch)]
+    changed = {file: OWN[file].replace(before, after)}
+    second = [fingerprint(chain) for chain in own_chains(tmp_path / "b", monkeypatch, **changed)]
+    assert [one == other for one, other in zip(first, second, strict=True)] == [same] * 3
+
+
+NOTEBOOK = """
+import logging
+import numpy as np
+logger = logging.getLogger("own")
+LEVEL = 100
+BIASES = np.array([1.0, 2.0])
+def shift(x):
+    return again(x) if x is None else x + BIASES
+def again(x):
+    return shift(x)
+def helped(x):
+    logger.debug("shifted")
+    return [shift(one) - LEVEL for one in x]
+class Base:
+    offset = 1
+class Step(Base):
+    def __call__(self, d):
+        return helped(d) if self.known(d) else d
+    @staticmethod
+    def known(d):
+        return d != 7
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("LEVEL = 100", "LEVEL = 50", [False, False]),
+        ("2.0", "3.0", [False, False]),
+        ("x + BIASES", "x - BIASES", [False, False]),
+        ("offset = 1", "offset = 2", [True, False]),
+        ("d != 7", "d != 8", [True, False]),
+        ("", "", [True, True]),
+    ],
+    ids=["global", "array", "helper", "base", "static method", "nothing"],
+)
+def test_code_without_a_file_has_what_it_names_in_its_fingerprint(before: str, after: str, same: list[bool]) -> None:
+    found = []
+    for text in (NOTEBOOK, NOTEBOOK.replace(before, after)):
+        names: dict[str, Any] = {"__name__": "notebook"}
+        exec(compile(text, "<cell>", "exec"), names)
+        found.append([fingerprint(Compose([Lambdad("image", names["helped"])])), fingerprint(names["Step"]())])
+    assert [one == other for one, other in zip(*found, strict=True)] == same
+
+
+def test_a_function_of_a_configuration_has_the_references_it_names_in_its_fingerprint() -> None:
+    def of(**values: Any) -> str:
+        config = ConfigParser(
+            {**values, "step": {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x-@level"}}
+        )
+        return fingerprint(config.get_parsed_content("step"))
+
+    assert of(level=1) == of(level=1, other=2)
+    assert of(level=1) != of(level=2)
 
 
 def test_another_version_is_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
+import dis
 import enum
 import functools
 import hashlib
 import inspect
+import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
 import torch
 
 import medseg
+from medseg.datasets.sources import source_hash
 from medseg.errors import BundleError
 from medseg.files import sha256_of
 
 PACKAGES = ("medseg", "monai", "torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "pillow", "scikit-image")
 """Whoever reads files or computes in a transform; that one is not installed counts, too."""
 
-_OWN_ROOMS = ("intake", "transforms", "dicom", "geometry.py", "case.py", "datasets/fingerprint.py")
-_VERSIONED = frozenset({"medseg", "monai", "torch", "numpy", "scipy", "nibabel", "builtins", "functools", "logging"})
+_OWN_ROOMS = (
+    *("intake", "transforms", "dicom", "geometry.py", "case.py"),
+    *("datasets/fingerprint.py", "datasets/sources.py"),
+)
+_VERSIONED = frozenset(
+    {"medseg", "monai", "torch", "numpy", "scipy", "nibabel", "SimpleITK", "pydicom", "PIL", "skimage"}
+)
+_REFERENCES = "__local_refs"
+"""The global in which a function of a MONAI configuration finds what its `@name` stand for."""
 _PLAIN = (str, bytes, int, float, complex, type(None), PurePath)
-_NAMED = (torch.dtype, torch.device, torch.memory_format, np.dtype, np.generic, enum.Enum, BuiltinFunctionType)
+_NAMED = (
+    torch.dtype,
+    torch.device,
+    torch.memory_format,
+    np.dtype,
+    np.generic,
+    enum.Enum,
+    BuiltinFunctionType,
+    logging.Logger,
+)
 
 
 def fingerprint(chain: Callable[[Any], Any]) -> str:
     """SHA-256 over the transforms' classes, settings and code, and the versions of all packages that they rest on.
 
     Settings are read from the objects themselves, so that a default that changed counts like a value in a
-    configuration. Code outside the versioned packages counts by its source or byte code, medseg's own by its files.
+    configuration. Code outside the versioned packages counts by its file and by those that it imports (`source_hash`);
+    where it has no file, in a notebook or a configuration, by its byte code and the globals that it names. medseg's
+    own counts by its files.
 
     Raises
     ------
@@ -98,7 +127,7 @@ def _of_container(thing: Any, inside: _Inside) -> str | None:
 
 def _of_code(thing: Any, inside: _Inside) -> str | None:
     if isinstance(thing, type):
-        return f"class {_name(thing)} {_source(thing)}"
+        return f"class {_name(thing)} {_rests_on(thing, inside)}"
     if isinstance(thing, functools.partial):
         return f"partial {inside([thing.func, thing.args, thing.keywords])}"
     if isinstance(thing, MethodType):
@@ -106,8 +135,8 @@ def _of_code(thing: Any, inside: _Inside) -> str | None:
     if isinstance(thing, FunctionType):
         captured = [cell.cell_contents for cell in thing.__closure__ or ()]
         kept = inside([thing.__defaults__, thing.__kwdefaults__, captured])
-        return f"function {_name(thing)} {_byte_code(thing.__code__)} {kept}"
-    return f"module {thing.__name__}" if isinstance(thing, ModuleType) else None
+        return f"function {_name(thing)} {_byte_code(thing.__code__)} {kept} {_rests_on(thing, inside)}"
+    return f"module {thing.__name__} {_rests_on(thing, inside)}" if isinstance(thing, ModuleType) else None
 
 
 def _of_object(thing: Any, inside: _Inside) -> str:
@@ -135,21 +164,69 @@ def _name(thing: type | FunctionType) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
-def _source(kind: type) -> str:
-    """The file in which a class outside the versioned packages is written, by its hash."""
-    if kind.__module__.split(".")[0] in _VERSIONED or kind.__module__ in sys.stdlib_module_names:
+def _rests_on(code: type | FunctionType | ModuleType, inside: _Inside) -> str:
+    """What decides what code outside the versioned packages does, beyond its own byte code."""
+    module = _module_name(code)
+    if module.partition(".")[0] in _VERSIONED | sys.stdlib_module_names:
         return ""
     try:
-        return sha256_of(Path(inspect.getfile(kind)))
-    except (TypeError, OSError):  # written in a notebook, or compiled
-        return str([_byte_code(one.__code__) for one in vars(kind).values() if isinstance(one, FunctionType)])
+        file = Path(inspect.getfile(code))
+    except (TypeError, OSError):
+        file = None
+    if file is not None and file.is_file():
+        return source_hash(module, file, without=_VERSIONED)
+    if isinstance(code, FunctionType):
+        return inside(_named_globals(code))
+    return inside([code.__bases__, dict(_members(code))]) if isinstance(code, type) else ""
+
+
+def _module_name(code: type | FunctionType | ModuleType) -> str:
+    """Of a function the one that it is written in: a decorator may have given it another name."""
+    if isinstance(code, FunctionType):
+        return str(code.__globals__.get("__name__", ""))
+    return code.__name__ if isinstance(code, ModuleType) else code.__module__
+
+
+def _named_globals(function: FunctionType) -> dict[str, Any]:
+    """The values of the globals that a function names, of a configuration's references those alone that it names."""
+    names, texts = set[str](), set[object]()
+    left = [function.__code__]
+    while left:
+        code = left.pop()
+        names |= {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+        texts |= {one for one in code.co_consts if isinstance(one, str)}
+        left += [one for one in code.co_consts if isinstance(one, CodeType)]
+    found = {name: value for name, value in function.__globals__.items() if name in names}
+    if _REFERENCES in found:
+        found[_REFERENCES] = {name: value for name, value in found[_REFERENCES].items() if name in texts}
+    return found
+
+
+def _members(kind: type) -> Iterator[tuple[str, Any]]:
+    """Methods and attributes that are written in a class, without what Python adds."""
+    for name, value in vars(kind).items():
+        if isinstance(value, (staticmethod, classmethod)):
+            yield name, value.__func__
+        elif isinstance(value, property):
+            yield name, [value.fget, value.fset, value.fdel]
+        elif isinstance(value, FunctionType) or not (name.startswith(("__", "_abc_")) or _is_slot(value)):
+            yield name, value
+
+
+def _is_slot(value: Any) -> bool:
+    return isinstance(value, (GetSetDescriptorType, MemberDescriptorType))
 
 
 def _byte_code(code: CodeType) -> str:
     """What the code does, wherever it stands."""
-    constants = [_byte_code(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
-    text = repr((code.co_code, constants, code.co_names, code.co_varnames))
+    text = repr((code.co_code, [_constant(one) for one in code.co_consts], code.co_names, code.co_varnames))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, CodeType):
+        return _byte_code(value)
+    return repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value)  # a set's order is the process's
 
 
 def _version(package: str) -> str:

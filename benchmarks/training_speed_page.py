@@ -60,8 +60,8 @@ What makes them fast, with the name under which the tables below leave it out:
   gradient stay those of the whole batch, whatever the device: slower by one more forward pass.
 - **torch.compile.** `compile_mode=default` fuses what stands between convolutions; it takes a minute or more to begin.
 
-The log tells at the end of a run which share of the steps' time was spent waiting for data, TensorBoard and
-`history.csv` tell it for each epoch; above 5 % the run warns and says what to do.
+The log tells at the end of a run, or of a part of it, which share of the steps' time was spent waiting for data,
+TensorBoard and `history.csv` tell it for each epoch; above 5 % the run warns and says what to do.
 
 ## How it is measured
 

@@ -13,6 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medseg.training import DataWait, History
+from medseg.training.legs import LegOver
 
 
 class Clock:
@@ -25,7 +26,18 @@ class Clock:
         return self.now
 
 
-def run(monkeypatch: pytest.MonkeyPatch, run_dir: Path, *, data: float, step: float, epochs: int = 2) -> Any:
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    run_dir: Path,
+    *,
+    data: float,
+    step: float,
+    epochs: int = 2,
+    workers: int = 0,
+    device: str = "cpu",
+    ended_by: BaseException | None = None,
+) -> Any:
+    """Epochs of four steps; `ended_by` is raised behind the first of them."""
     clock = Clock()
     monkeypatch.setattr("medseg.training.data_wait.time.perf_counter", clock)
 
@@ -39,6 +51,8 @@ def run(monkeypatch: pytest.MonkeyPatch, run_dir: Path, *, data: float, step: fl
         return {"loss": torch.tensor(1.0)}
 
     class Batches:
+        num_workers = workers
+
         def __len__(self) -> int:
             return 4
 
@@ -46,12 +60,16 @@ def run(monkeypatch: pytest.MonkeyPatch, run_dir: Path, *, data: float, step: fl
             return batches()
 
     engine: Any = Engine(update)
+    engine.state.device = torch.device(device)
+    engine.logger.disabled = True
     engine.optimizer = SimpleNamespace(param_groups=[{"lr": 0.1}])
     evaluator = SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}))
     DataWait().attach(engine)
 
     def validate(_: Engine) -> None:
         clock.now += 1000.0
+        if ended_by is not None:
+            raise ended_by
 
     History(run_dir=str(run_dir), evaluator=evaluator, plots=False).attach(engine)
     engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
@@ -77,3 +95,34 @@ def test_little_waiting_needs_no_advice(
     run(monkeypatch, tmp_path, data=0.01, step=0.99, epochs=1)
     assert "waiting for data: 1.0 %" in caplog.text
     assert "workers" not in caplog.text
+
+
+@pytest.mark.parametrize("end", [LegOver(10), SystemExit(143), KeyboardInterrupt()], ids=["leg", "SIGTERM", "SIGINT"])
+def test_a_part_of_a_run_that_is_stopped_tells_its_share_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, end: BaseException
+) -> None:
+    with pytest.raises(type(end)):
+        run(monkeypatch, tmp_path, data=5.0, step=5.0, ended_by=end)
+    assert caplog.text.count("waiting for data: 50.0 % of the steps' time (20.0 of 40.0 s)") == 1
+    assert "workers=2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("workers", "device", "advice"),
+    [
+        (0, "cpu", "workers=2 would help where"),
+        (3, "cpu", "more workers (workers=6 instead of 3) would help where"),
+        (2, "cuda", "more workers (workers=4 instead of 2), or augmentation on the GPU (--overlay gpu_augmentation"),
+    ],
+)
+def test_the_advice_goes_beyond_what_the_run_has(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    workers: int,
+    device: str,
+    advice: str,
+) -> None:
+    run(monkeypatch, tmp_path, data=2.0, step=6.0, workers=workers, device=device)
+    assert advice in caplog.text
+    assert ("gpu_augmentation" in caplog.text) == (device == "cuda")

@@ -94,19 +94,38 @@ def test_a_plateau_schedule_steps_at_validations_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("best", "patience", "last"),
-    [(1, 2, 3), (3, 2, 5), (-1, 2, 6), (6, 2, 6)],
-    ids=["at once", "later", "never", "end"],
+    ("best", "patience", "interval", "last"),
+    [(1, 2, 1, 3), (3, 2, 1, 5), (-1, 2, 1, 12), (12, 2, 1, 12), (4, 2, 4, 8), (4, 4, 4, 8), (2, 3, 2, 6)],
+    ids=["at once", "later", "never", "end", "patience within an interval", "of an interval", "beyond one"],
 )
-def test_early_stopping_counts_from_the_best_epoch(best: int, patience: int, last: int) -> None:
-    engine, validation = trainer([1.0] * 6), evaluator()
+def test_early_stopping_counts_from_the_best_epoch_to_a_validated_one(
+    best: int, patience: int, interval: int, last: int
+) -> None:
+    assert early_stopped(best=best, patience=patience, interval=interval, epochs=12).epoch == last
 
-    def validate(engine: Engine) -> None:
-        validation.state.best_metric_epoch = min(engine.state.epoch, best)
 
-    engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
+@pytest.mark.parametrize(
+    ("epoch", "last"),
+    [(8, 8), (6, 8), (4, 8)],
+    ids=["was stopped", "not validated since the best", "at the best"],
+)
+def test_a_resumed_run_that_was_stopped_early_ends_at_once_and_no_other(epoch: int, last: int) -> None:
+    assert early_stopped(best=4, patience=2, interval=4, epochs=12, resumed_at=epoch).epoch == last
+
+
+def early_stopped(*, best: int, patience: int, interval: int, epochs: int, resumed_at: int = 0) -> Any:
+    """The state in which a run ends, of two steps an epoch, whose epoch `best` has the best of all scores."""
+    engine, validation = trainer([1.0] * 2 * epochs), evaluator()
+
+    def validate(epoch: int) -> None:
+        validation.state.epoch, validation.state.best_metric_epoch = epoch, min(epoch, best)
+
+    Validation(validator=SimpleNamespace(run=validate), interval=interval).attach(engine)
     EarlyStop(patience=patience, evaluator=validation).attach(engine)
-    assert engine.run(batches(1), max_epochs=6).epoch == last
+    if resumed_at:
+        engine.load_state_dict({"iteration": 2 * resumed_at, "max_epochs": epochs, "epoch_length": 2})
+        validation.state.best_metric_epoch = best
+    return engine.run(batches(2), max_epochs=epochs)
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyboardInterrupt("by hand")], ids=["bug", "user"])

@@ -85,6 +85,7 @@ class Validation:
         self.validator, self.interval = validator, interval
 
     def attach(self, engine: Any) -> None:
+        engine.validation_interval = self.interval
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._validate)
 
     def _validate(self, engine: Any) -> None:
@@ -118,20 +119,30 @@ class Schedule:
 
 
 class EarlyStop:
-    """End the run when validation has not improved for `patience` epochs; a resumed run too."""
+    """End the run when validation has not improved for `patience` epochs; a resumed run too.
+
+    Only an epoch that is validated can end it: before the validation after the best one nothing is known to be worse.
+    """
 
     def __init__(self, *, patience: int, evaluator: Any) -> None:
         self.patience, self.evaluator = patience, evaluator
 
     def attach(self, engine: Any) -> None:
-        engine.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, self._check)
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
 
-    def _check(self, engine: Any) -> None:
+    def _start(self, engine: Any) -> None:
+        """Of a resumed run the validation engine has not run yet: its last validation follows from the interval."""
+        interval = getattr(engine, "validation_interval", 1)
+        self._check(engine, engine.state.epoch // interval * interval)
+
+    def _epoch(self, engine: Any) -> None:
+        self._check(engine, self.evaluator.state.epoch)
+
+    def _check(self, engine: Any, validated: int) -> None:
         best = self.evaluator.state.best_metric_epoch
-        if best > 0 and engine.state.epoch - best >= self.patience:
-            logger.info(
-                "no better validation score for %d epochs: stopping after %d", self.patience, engine.state.epoch
-            )
+        if best > 0 and validated - best >= self.patience:
+            logger.info("no better validation score for %d epochs: stopping after %d", validated - best, validated)
             engine.terminate()
 
 

@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 
 from medseg.errors import BundleError, TrainingError
 from medseg.training import Checkpoints
+from medseg.training.checkpoint_files import save_checkpoint
 
 
 class Trained:
@@ -133,6 +134,25 @@ def test_a_damaged_last_one_is_passed_over_with_a_warning(
     assert _resumed_after(tmp_path) == 2
     assert "last.pt: the checkpoint is damaged" in caplog.text
     assert "going on from before_last.pt, epoch 2" in caplog.text
+
+
+def test_a_lost_last_one_is_passed_over_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (_three_epochs(tmp_path) / "last.pt").unlink()
+    assert _resumed_after(tmp_path) == 2
+    assert "last.pt: the checkpoint is gone; going on from before_last.pt, epoch 2" in caplog.text
+
+
+def test_the_one_before_stays_known_when_the_run_goes_on_from_it(tmp_path: Path) -> None:
+    last = _three_epochs(tmp_path) / "last.pt"
+    last.unlink()
+    save_checkpoint({"epoch": 3}, tmp_path / "models")
+    last.write_bytes(b"half")
+    assert _resumed_after(tmp_path) == 2
+
+
+def test_two_lost_ones_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no checkpoint to resume from; start the run without --resume"):
+        _resumed_after(tmp_path)
 
 
 def test_two_damaged_ones_are_refused(tmp_path: Path) -> None:

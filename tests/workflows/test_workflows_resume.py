@@ -140,6 +140,17 @@ def test_resume_needs_a_run(volumes: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_lost_its_last_checkpoint_goes_on_from_the_one_before_to_the_same_end(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = tmp_path / "lost"
+    shutil.copytree(run, lost)
+    (lost / "models" / "last.pt").unlink()
+    train(lost, datalist=run / "datalist.json", run_dir=lost, resume=True)
+    assert "last.pt: the checkpoint is gone; going on from before_last.pt, epoch 3" in caplog.text
+    assert difference(checkpoint(run), checkpoint(lost)) == []
+
+
 def test_a_run_is_not_resumed_with_another_network(run: Path, volumes: Path) -> None:
     configs = {path: path.read_bytes() for path in (run / "configs").iterdir()}
     with pytest.raises(BundleError, match="started with another network"):

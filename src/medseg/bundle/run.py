@@ -115,7 +115,7 @@ def _holds(path: Path) -> bool:
 
 
 def _refuse_other_run(workflow: Any, target: Path) -> None:
-    if not (_is_run(target) and (target / "models" / "last.pt").is_file()):
+    if not (_is_run(target) and any((target / "models" / name).is_file() for name in ("last.pt", "before_last.pt"))):
         raise BundleError(
             f"{target}: no run to resume", expected="models/last.pt of a run", next_step="leave out --resume"
         )

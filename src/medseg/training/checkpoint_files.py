@@ -66,8 +66,15 @@ def _save_checkpoint(state: Mapping[str, Any], folder: Path) -> None:
             sums[BEFORE] = sha256_of(last)
             with atomic_write(before) as kept:
                 _same_file(last, kept)
+        elif before.is_file():  # a resumed run whose last.pt was lost went on from it
+            sums[BEFORE] = sha256_of(before)
         with atomic_write(folder / SUMS) as listed:
             listed.write_text("".join(f"{value}  {name}\n" for name, value in sums.items()), encoding="ascii")
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether `folder` holds a file to resume from, whole or not."""
+    return any((folder / name).is_file() for name in (LAST, BEFORE))
 
 
 def load_checkpoint(folder: Path, *, needed: Sequence[str]) -> dict[str, Any]:
@@ -83,7 +90,7 @@ def load_checkpoint(folder: Path, *, needed: Sequence[str]) -> dict[str, Any]:
     BundleError
         There is none, or none that is whole: what is wrong with the last one.
     """
-    if not (folder / LAST).is_file():
+    if not has_checkpoint(folder):
         raise BundleError(f"{folder / LAST}: no checkpoint to resume from", next_step="start the run without --resume")
     try:
         return _load(folder / LAST, needed)
@@ -96,6 +103,8 @@ def load_checkpoint(folder: Path, *, needed: Sequence[str]) -> dict[str, Any]:
 
 
 def _load(path: Path, needed: Sequence[str]) -> dict[str, Any]:
+    if not path.is_file():
+        raise BundleError(f"{path}: the checkpoint is gone")
     sums = _sums(path.parent)
     if sums and sha256_of(path) not in sums:
         raise BundleError(f"{path}: the checkpoint is damaged", got="another checksum than it was written with")

@@ -14,7 +14,7 @@ from ignite.engine import Events
 
 from medseg.processes import is_first
 from medseg.signals import StopRequests
-from medseg.training.checkpoint_files import LAST
+from medseg.training.checkpoint_files import has_checkpoint
 from medseg.training.distributed import processes
 from medseg.training.failures import on_exception
 
@@ -83,7 +83,7 @@ class Stops:
             return
         self._told = True
         why = f"stopped by {self.requests.signal.name}" if self.requests.signal else "the run has stopped"
-        if not (self.run_dir / "models" / LAST).is_file():
+        if not has_checkpoint(self.run_dir / "models"):
             logger.warning("%s before its first checkpoint: start it again as before", why)
             return
         logger.warning("%s; to go on from its last checkpoint:\n  %s", why, resume_command(self.run_dir))

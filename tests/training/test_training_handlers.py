@@ -50,6 +50,17 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step_and_cases(
     assert ended == [1][: epoch - 1]  # no handler behind it, such as the checkpoints', sees the epoch
 
 
+def test_a_gradient_that_is_not_finite_is_told_before_its_weights_are_kept() -> None:
+    """Its loss is finite, and that of the step behind it is never computed where it is an epoch's last."""
+    norms, ended = [1.0, float("nan")], []
+    engine = Engine(lambda _, batch: {"loss": torch.tensor(0.5), "gradient_norm": torch.tensor(norms[batch["step"]])})
+    FiniteLoss().attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: ended.append(engine.state.epoch))
+    with pytest.raises(TrainingError, match=r"the gradient is not finite at step 2 \(epoch 1\), cases b; got nan"):
+        engine.run([{"id": ["a"], "step": 0}, {"id": ["b"], "step": 1}], max_epochs=1)
+    assert ended == []
+
+
 def test_finite_losses_pass() -> None:
     engine = trainer([1.0, 1e30, -1e30, 0.0])
     FiniteLoss().attach(engine)

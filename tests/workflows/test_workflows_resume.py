@@ -17,7 +17,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medseg.bundle import find_bundle
-from medseg.errors import BundleError
+from medseg.errors import BundleError, DataError
 from medseg.workflows import train
 
 
@@ -122,16 +122,90 @@ def test_a_finished_run_is_not_resumed_from_its_beginning(run: Path) -> None:
     assert difference(checkpoint(run), before) == []
 
 
-def test_resuming_for_more_epochs_says_that_the_schedule_stays(
-    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("epochs", [8, 3])
+def test_another_number_of_epochs_goes_on_with_the_rates_of_a_run_of_so_many(
+    epochs: int, volumes: Path, tiny: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The cosine of the first run would be at 0 behind its last epoch, and rise again."""
+    train("mr_hippocampus", datalist=volumes, run_dir=tmp_path, overrides={**tiny, "stop_after_minutes": 0})
+    train(tmp_path, datalist=volumes, run_dir=tmp_path, resume=True, overrides={"epochs": 2, "stop_after_minutes": 9})
+    with caplog.at_level(logging.INFO, "medseg"):
+        train(tmp_path, datalist=volumes, run_dir=tmp_path, resume=True, overrides={"epochs": epochs})
+    assert f"started for 2 epochs, resumed for {epochs}: the learning rate goes on as in a run of" in caplog.text
+    rates = [value for _, value in curve(tmp_path)["train/learning_rate"]]
+    spans = [4, 2, *[epochs] * epochs]
+    cosines = [1e-3 * (1 + math.cos(math.pi * done / span)) / 2 for done, span in enumerate(spans)]
+    assert rates == pytest.approx(cosines[:epochs], rel=1e-5)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 1}, r"the run is finished.*got epoch 4 of 1"),
+        (
+            {"epochs": 9, "learning_rate": 0.5, "seed": 7},
+            r"started with other settings.*got learning_rate=0\.5, seed=7; expected learning_rate=0\.001, seed=42",
+        ),
+        ({"epochs": 9, "train::loss::loss::batch": False}, r"got train::loss::loss::batch=False; expected .*=True"),
+    ],
+    ids=["fewer epochs", "settings", "loss"],
+)
+def test_a_refused_resume_changes_nothing(run: Path, changes: dict[str, Any], message: str) -> None:
+    """Not even the configuration in the run's folder, with which it goes on."""
+    before = contents(run)
+    with pytest.raises(BundleError, match=message):
+        train(run, datalist=run / "datalist.json", run_dir=run, resume=True, overrides=changes)
+    assert contents(run) == before
+
+
+def test_what_does_not_change_the_run_may_differ_and_is_recorded(run: Path, tmp_path: Path) -> None:
     longer = tmp_path / "longer"
     shutil.copytree(run, longer)
-    with caplog.at_level(logging.INFO, "medseg"):
-        train(longer, datalist=run / "datalist.json", run_dir=longer, resume=True, overrides={"epochs": 5})
-    assert "started for 4 epochs, resumed for 5: the learning rate's schedule stays as it was started" in caplog.text
-    assert checkpoint(longer)["epoch"] == 5
-    assert [step for step, _ in curve(longer)["train/loss"]] == [1, 2, 3, 4, 5]
+    changes = {"epochs": 5, "early_stop_patience": 9, "device": "$torch.device('cpu')"}
+    train(longer, datalist=run / "datalist.json", run_dir=longer, resume=True, overrides=changes)
+    assert json.loads((longer / "run.json").read_text(encoding="utf-8"))["settings"]["epochs"] == 5
+    assert "early_stop_patience: 9" in (longer / "configs" / "train.yaml").read_text(encoding="utf-8")
+
+
+def test_a_run_is_not_resumed_on_other_cases(run: Path, volumes: Path) -> None:
+    """Training and validation cases would be mixed; the same cases elsewhere are the same."""
+    content = json.loads(volumes.read_text(encoding="utf-8"))
+    other = volumes.with_name("other.json")
+    content["training"], content["validation"] = [*content["training"][1:], *content["validation"]], content["test"]
+    content["test"] = []
+    other.write_text(json.dumps(content), encoding="utf-8")
+    before = contents(run)
+    with pytest.raises(DataError, match=r"other training cases.*got 1 more \(case_\d\), 1 fewer \(case_\d\)"):
+        train(run, datalist=other, run_dir=run, resume=True, overrides={"epochs": 5})
+    assert contents(run) == before
+
+
+def test_a_run_killed_behind_its_last_epoch_is_brought_to_its_end(
+    volumes: Path, tiny: dict[str, Any], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its curves are drawn, say: all epochs are done, and run.json does not say so yet."""
+
+    class Gone(BaseException):
+        pass
+
+    def gone(*_: Any) -> None:
+        raise Gone
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medseg.training.history.save_training_plots", gone)
+        with pytest.raises(Gone):
+            train("mr_hippocampus", datalist=volumes, run_dir=tmp_path, overrides=tiny)
+    train(tmp_path, datalist=volumes, run_dir=tmp_path, resume=True)
+    record = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert (record["status"], record["epoch"], record["epochs"]) == ("done", 4, 4)
+    assert difference(checkpoint(run), checkpoint(tmp_path)) == []
+    assert (tmp_path / "training.png").is_file()
+    with pytest.raises(BundleError, match="the run is finished"):
+        train(tmp_path, datalist=volumes, run_dir=tmp_path, resume=True)
 
 
 def test_resume_needs_a_run(volumes: Path, tmp_path: Path) -> None:

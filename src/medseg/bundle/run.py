@@ -8,7 +8,6 @@ that is evaluating it. `python -m monai.bundle run training` and `medseg train` 
 from __future__ import annotations
 
 import atexit
-import json
 import shutil
 import sys
 from collections.abc import Mapping
@@ -48,10 +47,10 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
     ------
     BundleError
         `run_dir` holds anything that would be lost: weights or checkpoints unless `resume`, another bundle, files that
-        no run wrote. Or `resume`, and it holds no checkpoint, or one of another network. Or another process trains in
-        it.
+        no run wrote. Or `resume`, and it holds no run, another one (`medseg.bundle.resume`), or a finished one. Or
+        another process trains in it.
     DataError
-        The datalist cannot be used.
+        The datalist cannot be used, or `resume`, and it has other cases.
     OutputError
         `run_dir` cannot be written.
     """
@@ -67,15 +66,18 @@ def _open(workflow: Any, run_dir: str, *, datalist: str, resume: bool) -> None:
 
     source, target = workflow.config_root_path.resolve(), Path(run_dir).resolve()
     if resume:
-        _refuse_other_run(workflow, target)
+        _refuse_no_run(target)
     else:
         _refuse_overwriting(target)
     read_datalist(datalist)
+    configs = _run_configs(workflow, source)
     try:
         for name in ("configs", "docs", "models"):
             (target / name).mkdir(parents=True, exist_ok=True)
         _refuse_second_process(target)
-        _write_configs(workflow, source, target / "configs")  # first: it makes the folder known as one of a run
+        if resume:
+            _refuse_other_run(workflow, target, configs, datalist)
+        _write_configs(configs, source, target / "configs")  # first: it makes the folder known as one of a run
         if Path(datalist).resolve() != target / "datalist.json":
             copy_datalist(datalist, target / "datalist.json")
         _write_readme(source.parent, target)
@@ -114,25 +116,11 @@ def _holds(path: Path) -> bool:
     return any(not one.name.startswith(".") for one in path.iterdir()) if path.is_dir() else path.exists()
 
 
-def _refuse_other_run(workflow: Any, target: Path) -> None:
+def _refuse_no_run(target: Path) -> None:
     if not (_is_run(target) and any((target / "models" / name).is_file() for name in ("last.pt", "before_last.pt"))):
         raise BundleError(
             f"{target}: no run to resume", expected="models/last.pt of a run", next_step="leave out --resume"
         )
-    metadata = json.loads((target / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    before = _read(target / "configs" / "common.yaml") | {"_meta_": metadata}
-    now = workflow.parser.config
-    if _network(before) != _network(now):
-        raise BundleError(
-            f"{target}: the run was started with another network or other labels",
-            got=now["network_def"],
-            expected=before["network_def"],
-            next_step=f"resume it with its own settings: medseg train {target} -o {target} --resume --datalist ...",
-        )
-
-
-def _network(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    return _plain(config["network_def"]), config["_meta_"].get("network_data_format", {}).get("outputs")
 
 
 def _is_run(folder: Path) -> bool:
@@ -140,13 +128,33 @@ def _is_run(folder: Path) -> bool:
     return common.is_file() and _read(common).get("run_dir") == _RUN_VALUES["run_dir"]
 
 
-def _write_configs(workflow: Any, source: Path, configs: Path) -> None:
+def _refuse_other_run(workflow: Any, target: Path, configs: Mapping[str, Any], datalist: str) -> None:
+    from medseg.bundle.resume import refuse_other_run
+
+    refuse_other_run(
+        target,
+        now={**configs["common.yaml"], **configs["train.yaml"]},
+        outputs=workflow.parser.config["_meta_"].get("network_data_format", {}).get("outputs"),
+        datalist=datalist,
+        epochs=workflow.parser.get_parsed_content("train::trainer::max_epochs"),
+    )
+
+
+def _run_configs(workflow: Any, source: Path) -> dict[str, dict[str, Any]]:
+    """common.yaml and train.yaml of the run, as YAML has them."""
     merged = {key: value for key, value in workflow.parser.config.items() if key != "_meta_"}
     common = _read(source / "common.yaml")
     merged["bundle_root"] = common["bundle_root"]
     merged |= {key: value for key, value in _RUN_VALUES.items() if key in merged}
-    _write({key: merged[key] for key in common}, configs / "common.yaml")
-    _write({key: value for key, value in merged.items() if key not in common}, configs / "train.yaml")
+    parts = {"common.yaml": {key: merged[key] for key in common}}
+    parts["train.yaml"] = {key: value for key, value in merged.items() if key not in common}
+    return {name: yaml.safe_load(yaml.safe_dump(_plain(part), sort_keys=False)) for name, part in parts.items()}
+
+
+def _write_configs(parts: Mapping[str, Mapping[str, Any]], source: Path, configs: Path) -> None:
+    for name, part in parts.items():
+        with atomic_write(configs / name) as temporary:
+            temporary.write_text(yaml.safe_dump(part, sort_keys=False, width=120), encoding="utf-8")
     for name in (*WORKFLOW_FILES, "metadata.json", "logging.conf"):
         if source != configs:
             shutil.copyfile(source / name, configs / name)
@@ -169,11 +177,6 @@ def _write_readme(bundle: Path, target: Path) -> None:
 def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return content
-
-
-def _write(config: dict[str, Any], path: Path) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(yaml.safe_dump(_plain(config), sort_keys=False, width=120), encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

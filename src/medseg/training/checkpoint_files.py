@@ -77,8 +77,8 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (LAST, BEFORE))
 
 
-def load_checkpoint(folder: Path, *, needed: Sequence[str]) -> dict[str, Any]:
-    """The newest checkpoint of `folder` that is whole; one that is passed over is told as a warning.
+def load_checkpoint(folder: Path, *, needed: Sequence[str], quiet: bool = False) -> dict[str, Any]:
+    """The newest checkpoint of `folder` that is whole; one that is passed over is told as a warning unless `quiet`.
 
     Parameters
     ----------
@@ -98,7 +98,8 @@ def load_checkpoint(folder: Path, *, needed: Sequence[str]) -> dict[str, Any]:
         if not (folder / BEFORE).is_file():
             raise
         state = _load(folder / BEFORE, needed)
-        logger.warning("%s; going on from %s, epoch %d", error, BEFORE, state["epoch"])
+        if not quiet:
+            logger.warning("%s; going on from %s, epoch %d", error, BEFORE, state["epoch"])
         return state
 
 

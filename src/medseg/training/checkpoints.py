@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Events
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from medseg.errors import BundleError
 from medseg.files import SharedFolder
@@ -20,6 +21,8 @@ from medseg.processes import is_first, launched
 from medseg.training.checkpoint_files import LAST, load_checkpoint, save_checkpoint, save_weights
 from medseg.training.distributed import gathered
 from medseg.training.epoch_losses import epoch_losses
+from medseg.training.handlers import is_done
+from medseg.training.rates import rates_after
 from medseg.training.run_state import (
     handler_states,
     plain_parts,
@@ -93,7 +96,8 @@ class Checkpoints:
     def restore(self, engine: Any, *, resume: bool) -> None:
         """Put the run back where its last whole checkpoint left it; nothing happens unless `resume`.
 
-        The schedule goes on as it was started: a changed number of epochs does not change its shape.
+        For another number of epochs than it was started for, the schedule goes on as in a run of so many. A run that
+        was killed behind its last epoch, before it was done, is brought to its end.
 
         Raises
         ------
@@ -102,10 +106,11 @@ class Checkpoints:
         """
         if not resume:
             return
-        state = load_checkpoint(self.folder, needed=(*_PARTS, *_REST))
-        self._refuse_finished(state, engine)
-        self._restore_parts(state)
+        state = resumable(self.folder, epochs=engine.state.max_epochs)
+        self._restore_parts(state, epochs=engine.state.max_epochs)
         self._restore_engines(state, engine)
+        if state["epoch"] == engine.state.max_epochs:
+            _Finish().attach(engine)
         if state["best_metric_epoch"] == state["epoch"]:
             self._save_best()  # the run may have been killed behind last.pt and before model.pt
         steps = state.get("steps", 0)
@@ -147,8 +152,11 @@ class Checkpoints:
             "scaler": None if scaler is None else scaler.state_dict(),
         }
 
-    def _restore_parts(self, state: Mapping[str, Any]) -> None:
+    def _restore_parts(self, state: Mapping[str, Any], *, epochs: int) -> None:
+        rates = self._rates(state, epochs=epochs)
         for name, part in self.parts.items():
+            if name == "scheduler" and rates is not None:
+                continue
             try:
                 part.load_state_dict(state[name])
             except (RuntimeError, KeyError, ValueError) as error:
@@ -157,6 +165,18 @@ class Checkpoints:
                     got=str(error).splitlines()[0],
                     next_step="resume with the settings that the run was started with",
                 ) from error
+        for group, rate in zip(self.parts["optimizer"].param_groups, rates or (), strict=False):
+            group["lr"] = rate
+
+    def _rates(self, state: Mapping[str, Any], *, epochs: int) -> list[float] | None:
+        """Those behind the epochs that are done in a run of another length; None where it has the same."""
+        started, scheduler = state.get("epochs", epochs), self.parts["scheduler"]
+        if started == epochs or isinstance(scheduler, ReduceLROnPlateau):
+            return None
+        rates = rates_after(state["epoch"], scheduler)
+        text = "started for %d epochs, resumed for %d: the learning rate goes on as in a run of %d epochs, at %g"
+        logger.warning(text, started, epochs, epochs, rates[0])
+        return rates
 
     def _restore_engines(self, state: Mapping[str, Any], engine: Any) -> None:
         length, epochs, steps = engine.state.epoch_length, engine.state.max_epochs, state.get("steps", 0)
@@ -174,17 +194,45 @@ class Checkpoints:
         else:
             restore_random_states(_random_states(state))
 
-    def _refuse_finished(self, state: Mapping[str, Any], engine: Any) -> None:
-        epoch, epochs = state["epoch"], engine.state.max_epochs
-        if epoch >= epochs:
-            raise BundleError(
-                f"{self.folder / LAST}: the run is finished, there is nothing to resume",
-                got=f"epoch {epoch} of {epochs}",
-                next_step="for more, give a larger number of epochs: epochs=...",
-            )
-        if (started := state.get("epochs", epochs)) != epochs:
-            text = "started for %d epochs, resumed for %d: the learning rate's schedule stays as it was started"
-            logger.warning(text, started, epochs)
+
+def resumable(folder: Path, *, epochs: int, quiet: bool = False) -> dict[str, Any]:
+    """The checkpoint that a run of `epochs` epochs goes on from.
+
+    Parameters
+    ----------
+    folder
+        models/ of the run.
+    quiet
+        Do not tell of a damaged one that is passed over.
+
+    Raises
+    ------
+    BundleError
+        None that is whole, or one of a run that is finished.
+    """
+    state = load_checkpoint(folder, needed=(*_PARTS, *_REST), quiet=quiet)
+    if state["epoch"] > epochs or (state["epoch"] == epochs and is_done(folder.parent)):
+        raise BundleError(
+            f"{folder / LAST}: the run is finished, there is nothing to resume",
+            got=f"epoch {state['epoch']} of {epochs}",
+            next_step="for more, give a larger number of epochs: epochs=...",
+        )
+    return state
+
+
+class _Finish:
+    """The end of a run whose epochs are all done: its handlers close it, and no step is taken.
+
+    ignite begins a run anew whose epochs are done, so it is told of one more until it has started.
+    """
+
+    def attach(self, engine: Any) -> None:
+        engine.state.max_epochs += 1
+        engine.add_event_handler(Events.STARTED, self._end)
+
+    def _end(self, engine: Any) -> None:
+        engine.state.max_epochs -= 1
+        engine.terminate()
 
 
 class _Rest:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from ignite.engine import Events
 
 from medseg.errors import MedsegError, TrainingError
@@ -17,6 +18,15 @@ from medseg.training.distributed import lost_process
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SIGNAL_SECONDS = 0.5
 """A signal to a whole group of processes may reach a worker that much sooner than the run itself."""
+
+
+def not_finite(output: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Which number of a step's output is not finite, and what it is; None where all that there are are."""
+    for name, what in (("loss", "loss"), ("gradient_norm", "gradient")):
+        value = output.get(name)
+        if value is not None and not torch.isfinite(value):
+            return what, float(value)
+    return None
 
 
 def on_exception(engine: Any, handler: Callable[[Any, BaseException], None]) -> None:

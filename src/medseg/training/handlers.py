@@ -21,20 +21,20 @@ from medseg.processes import is_first
 from medseg.terminal import wants_progress
 from medseg.training.distributed import gathered, processes
 from medseg.training.epoch_losses import EpochLosses, epoch_losses
-from medseg.training.failures import on_exception, reason
+from medseg.training.failures import not_finite, on_exception, reason
 
 logger = logging.getLogger(__name__)
 
 
 class FiniteLoss:
-    """Stop the run when a loss is not finite, naming the step and the cases of its batch.
+    """Stop the run when a loss or a gradient is not finite, naming the step and the cases of its batch.
 
-    A step's loss is looked at when the next step is done, so that a GPU never waits for it; the epoch's last one
-    before validation and checkpoint, so that the last checkpoint on disk is always from before.
+    A step is looked at when the next one is done, so that a GPU never waits for it; the epoch's last one before
+    validation and checkpoint, so that the last checkpoint on disk is always from before.
     """
 
     def __init__(self) -> None:
-        self._pending: tuple[int, torch.Tensor, Sequence[str]] | None = None
+        self._pending: tuple[int, Mapping[str, Any], Sequence[str]] | None = None
 
     def attach(self, engine: Any) -> None:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
@@ -42,16 +42,18 @@ class FiniteLoss:
 
     def _step(self, engine: Any) -> None:
         self._check(engine)
-        self._pending = (engine.state.iteration, engine.state.output["loss"], engine.state.batch.get("id", ()))
+        numbers = {name: engine.state.output.get(name) for name in ("loss", "gradient_norm")}
+        self._pending = (engine.state.iteration, numbers, engine.state.batch.get("id", ()))
 
     def _check(self, engine: Any) -> None:
-        if self._pending is not None and not torch.isfinite(self._pending[1]):
-            step, loss, mine = self._pending
+        what = None if self._pending is None else not_finite(self._pending[1])
+        if self._pending is not None and what is not None:
+            step, _, mine = self._pending
             cases = gathered(mine)  # the loss is that of the whole batch: every process comes here
             raise TrainingError(
-                f"the loss is not finite at step {step} (epoch {engine.state.epoch}), cases {', '.join(cases)}",
-                got=float(loss),
-                next_step="look at these cases, or lower the learning rate; models/last.pt is from before",
+                f"the {what[0]} is not finite at step {step} (epoch {engine.state.epoch}), cases {', '.join(cases)}",
+                got=what[1],
+                next_step="look at these cases, or start anew with a lower learning rate; what is saved is from before",
             )
         self._pending = None
 
@@ -189,6 +191,12 @@ class Progress:
     def _close(self, engine: Any, *_: BaseException) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def is_done(run_dir: Path) -> bool:
+    """Whether run.json says that the run came to its end."""
+    path = run_dir / "run.json"
+    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["status"] == "done")
 
 
 class RunRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,3 +84,12 @@ def _refuse_no_rate(factors: Mapping[str, float]) -> None:
                 expected="a number above 0",
                 next_step="freeze leaves a part untrained: freeze='[\"PATTERN\"]'",
             )
+
+
+def rates_after(epochs: int, scheduler: Any) -> list[float]:
+    """Step a fresh schedule so many times; the rates of the optimiser's groups then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch expects a step of the optimiser before
+        for _ in range(epochs):
+            scheduler.step()
+    return [group["lr"] for group in scheduler.optimizer.param_groups]

@@ -91,9 +91,9 @@ class TrainingStep:
         if device.type == "cpu" and not torch.isfinite(norm) and torch.isfinite(loss):
             logger.info("step %d: a gradient that is not finite, the step is taken in float32", engine.state.iteration)
             prediction, loss = self._gradients(engine, image, label, "fp32")
-            self._clipped(engine)
+            norm = self._clipped(engine)
         engine.optimizer.step()
-        return {"image": image, "label": label, "pred": prediction, "loss": loss}
+        return {"image": image, "label": label, "pred": prediction, "loss": loss, "gradient_norm": norm}
 
     def _prepare(self, network: torch.nn.Module) -> None:
         """Once, before the first step."""

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Events
 
 from medseg.processes import is_first
 from medseg.signals import StopRequests
 from medseg.training.checkpoint_files import has_checkpoint
 from medseg.training.distributed import processes
-from medseg.training.failures import on_exception
+from medseg.training.failures import not_finite, on_exception
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class Stops:
         if self.requests.signal is None:
             return
         begun = engine.state.iteration % engine.state.epoch_length > 0
-        if begun and processes() == 1 and bool(torch.isfinite(engine.state.output["loss"])):
+        if begun and processes() == 1 and not_finite(engine.state.output) is None:
             self.save(engine)
         self.requests.check()
 

@@ -1,0 +1,124 @@
+"""Whether a run may go on where it stopped: with the settings and the cases that it was started with."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medseg.errors import BundleError, DataError
+
+MAY_DIFFER = (
+    *("epochs", "stop_after_minutes", "early_stop_patience", "validate_every", "initial_weights*"),
+    *("device", "precision", "deterministic", "compile_mode", "workers", "worker_timeout_s", "cache_dir", "backend"),
+    *("initialize", "finalize", "train::sampler::batch_size", "train::dataloader::batch_size*"),
+    *("train::trainer::network*", "train::trainer::loss_function*", "validate::dataloader::sampler*"),
+)
+"""Ids that say how long and on what a run goes on; the last ones are of the overlay for several processes."""
+
+_TOLD = 4
+
+
+def refuse_other_run(run: Path, *, now: Mapping[str, Any], outputs: Any, datalist: str, epochs: int) -> None:
+    """Refuse to go on with `run` unless it is the run that `now` and `datalist` describe; nothing is changed.
+
+    Parameters
+    ----------
+    now
+        common.yaml and train.yaml as they would be written, in one dict.
+    outputs
+        Of the metadata's network_data_format.
+    epochs
+        How many the run shall have in all.
+
+    Raises
+    ------
+    BundleError
+        Another network, other labels or settings; a checkpoint that is damaged, or of a run that is finished.
+    DataError
+        Other cases.
+    """
+    from medseg.training.checkpoints import resumable  # late: it brings torch
+
+    before = _configuration(run)
+    metadata = json.loads((run / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    if (before["network_def"], metadata.get("network_data_format", {}).get("outputs")) != (now["network_def"], outputs):
+        raise BundleError(
+            f"{run}: the run was started with another network or other labels",
+            got=now["network_def"],
+            expected=before["network_def"],
+            next_step=_by_itself(run),
+        )
+    _refuse_other_settings(run, before, now)
+    _refuse_other_cases(run, Path(datalist))
+    resumable(run / "models", epochs=epochs, quiet=True)
+
+
+def _configuration(run: Path) -> dict[str, Any]:
+    parts = [yaml.safe_load((run / "configs" / f"{name}.yaml").read_text("utf-8")) for name in ("common", "train")]
+    return {**parts[0], **parts[1]}
+
+
+def _refuse_other_settings(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    old, new = dict(_flat(before)), dict(_flat(now))
+    other = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    other = [name for name in other if not any(fnmatchcase(name, pattern) for pattern in MAY_DIFFER)]
+    if other:
+        raise BundleError(
+            f"{run}: the run was started with other settings, and a resumed run keeps them",
+            got=_listed(other, new),
+            expected=_listed(other, old),
+            next_step=f"{_by_itself(run)}; to train on with others, start a new run: initial_weights={run}",
+        )
+
+
+def _flat(config: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """Ids and values as they are given on a command line; a list is one value."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{within}{key}::")
+        else:
+            yield f"{within}{key}", value
+
+
+def _listed(names: list[str], values: Mapping[str, Any]) -> str:
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(f"{name}={values.get(name, 'not set')}" for name in names[:_TOLD]) + more
+
+
+def _refuse_other_cases(run: Path, datalist: Path) -> None:
+    if not (run / "datalist.json").is_file():
+        return
+    for section in ("training", "validation"):
+        old, new = _cases(run / "datalist.json", section), _cases(datalist, section)
+        changed = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
+        if old.keys() != new.keys() or changed:
+            raise DataError(
+                f"datalist {datalist}: other {section} cases than the run {run.name} was started with",
+                got=_difference(new, old, changed),
+                expected="the same cases and files, wherever they lie",
+                next_step=f"{_by_itself(run)}; or start a new run",
+            )
+
+
+def _cases(datalist: Path, section: str) -> dict[str, Any]:
+    """What tells each case's files from others: their hashes, as far as they are known."""
+    content = json.loads(datalist.read_text(encoding="utf-8"))
+    return {item["id"]: item.get("sha256") for item in content[section]}
+
+
+def _difference(new: Mapping[str, Any], old: Mapping[str, Any], changed: list[str]) -> str:
+    parts = {"more": sorted(new.keys() - old.keys()), "fewer": sorted(old.keys() - new.keys()), "other files": changed}
+    told = [f"{len(names)} {what} ({', '.join(names[:_TOLD])})" for what, names in parts.items() if names]
+    return ", ".join(told)
+
+
+def _by_itself(run: Path) -> str:
+    place = shlex.quote(str(run))
+    command = f"medseg train {place} -o {place} --datalist {shlex.quote(str(run / 'datalist.json'))} --resume"
+    return f"resume it with its own settings: {command}"

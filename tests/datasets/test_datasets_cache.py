@@ -6,6 +6,7 @@ import functools
 import importlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from monai.transforms import Compose, Lambdad, NormalizeIntensityd, ScaleIntensi
 from medseg.datasets import CaseDataset
 from medseg.datasets.cache import DiskCache
 from medseg.datasets.fingerprint import describe, fingerprint
-from medseg.errors import BundleError
+from medseg.errors import BundleError, OutputError
 from medseg.intake import LoadCased
 from medseg.transforms import CheckCased
 
@@ -333,6 +334,23 @@ def test_a_full_disk_costs_the_cache_and_not_the_training(
     assert torch.equal(data[1]["image"], CaseDataset(cases, chain())[1]["image"])
     assert caplog.text.count("No space left on device") == 1  # told once, whichever thread met it
     assert names(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "got"),
+    [("file", "File exists"), ("file/within", "Not a directory"), ("locked", "Permission denied")],
+    ids=["a file", "below a file", "not to be written"],
+)
+def test_a_folder_that_cannot_be_used_is_named(
+    cases: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, got: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "locked").mkdir()
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and may(path, mode))  # root may
+    expected = f"cache_dir {re.escape(str(tmp_path / name))}: prepared cases cannot be kept there; got {got}; .*another"
+    with pytest.raises(OutputError, match=expected):
+        dataset(cases, tmp_path / name)
 
 
 def test_several_at_once_and_leftovers_of_killed_ones(cases: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -18,7 +19,7 @@ from monai.utils import ImageMetaKey
 
 from medseg.datasets.fingerprint import fingerprint
 from medseg.datasets.items import Item
-from medseg.errors import BundleError
+from medseg.errors import BundleError, OutputError
 from medseg.files import SharedFolder, atomic_write, sha256_of
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class DiskCache:
     ------
     BundleError
         A transform that cannot be told from another one, or a size that is none.
+    OutputError
+        Nothing can be kept in `folder`: a file is there, or it may not be written to.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, transforms: Callable[[Any], Any], most_gib: float) -> None:
@@ -61,8 +64,7 @@ class DiskCache:
         self._used: set[str] = set()
         self._made: list[str] = []
         self._full = False
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._shared: SharedFolder | None = SharedFolder(self.folder)
+        self._shared: SharedFolder | None = _opened(self.folder)
 
     def __getstate__(self) -> dict[str, Any]:
         """For workers: the folder's lock stays with the process that opened it."""
@@ -131,6 +133,21 @@ class DiskCache:
             told, self._full = self._full, True
             if not told:
                 logger.warning("not all cases are cached in %s: %s", self.folder, error.strerror)
+
+
+def _opened(folder: Path) -> SharedFolder:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return SharedFolder(folder)
+    except OSError as error:
+        raise OutputError(
+            f"cache_dir {folder}: prepared cases cannot be kept there",
+            got=error.strerror,
+            expected="a folder to write to, or a place for one",
+            next_step="name another folder: cache_dir=FOLDER, or train without cache_dir",
+        ) from error
 
 
 def _content_of(value: Any) -> Any:

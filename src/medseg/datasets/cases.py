@@ -56,6 +56,8 @@ class CaseDataset(Dataset[Item | list[Item]]):
     BundleError
         A random transform stands in `preprocessing`: its first draw would be kept for the whole training. Or the
         disk cache cannot hold what the transforms make.
+    OutputError
+        The disk cache's folder cannot be used.
     """
 
     def __init__(

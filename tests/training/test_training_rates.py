@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -62,6 +64,36 @@ def test_a_resumed_optimiser_has_the_rates_that_it_was_saved_with() -> None:
     again = torch.optim.AdamW(parameter_groups(network, learning_rate=0.5, encoder=ENCODER, encoder_factor=0.1))
     again.load_state_dict(first.state_dict())
     assert rates(network, again) == rates(network, first)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"encoder_factor": 0.1}, ["encoder_learning_rate=0.1 has no effect: the 12 tensors"]),
+        ({"encoder_factor": 1.0}, []),
+        (
+            {"factors": {"encoder.0.*": 0.5, "*.weight": 0.1, "head.*": 2.0}},
+            ["learning_rate_factors: encoder.0.* has no effect: the 6 tensors"],
+        ),
+    ],
+    ids=["encoder", "no rate of its own", "factors"],
+)
+def test_a_rate_of_frozen_parameters_alone_is_told(
+    arguments: dict[str, Any], told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    network = tiny()
+    for part in (network.encoder, network.bridge):
+        part.requires_grad_(False)
+    parameter_groups(network, learning_rate=1.0, encoder=ENCODER, **arguments)
+    warnings = [record.getMessage() for record in caplog.records]
+    assert [text[: len(start)] for text, start in zip(warnings, told, strict=True)] == told
+
+
+def test_a_rate_of_an_encoder_that_is_frozen_in_part_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    network = tiny()
+    network.encoder.requires_grad_(False)
+    parameter_groups(network, learning_rate=1.0, encoder=ENCODER, encoder_factor=0.1)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

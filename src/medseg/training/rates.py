@@ -31,7 +31,7 @@ def parameter_groups(
     Parameters
     ----------
     network
-        Frozen parameters (without gradient) are in no group.
+        Frozen parameters (without gradient) are in no group; a rate of nothing but such ones is told as a warning.
     learning_rate
         Of what no pattern names.
     encoder
@@ -54,11 +54,24 @@ def parameter_groups(
     of_name: dict[str, float] = {}
     for pattern, factor in of_pattern.items():
         of_name = {**dict.fromkeys(matching([pattern], parameters), factor), **of_name}
+    _warn_of_frozen({f"learning_rate_factors: {pattern}": [pattern] for pattern in factors or {}}, parameters)
+    if encoder_factor != 1.0:
+        _warn_of_frozen({f"encoder_learning_rate={encoder_factor:g}": encoder}, parameters)
     groups: dict[float, list[torch.nn.Parameter]] = {1.0: []}
     for name, parameter in parameters.items():
         if parameter.requires_grad:
             groups.setdefault(of_name.get(name, 1.0), []).append(parameter)
     return _groups(groups, learning_rate)
+
+
+def _warn_of_frozen(settings: Mapping[str, Sequence[str]], parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    """Of settings, with their patterns, that no trained parameter fits."""
+    for setting, patterns in settings.items():
+        named = matching(patterns, parameters)
+        if named and not any(parameters[name].requires_grad for name in named):
+            logger.warning(
+                "%s has no effect: the %d tensors that it names are all frozen (freeze)", setting, len(named)
+            )
 
 
 def _groups(groups: Mapping[float, list[torch.nn.Parameter]], learning_rate: float) -> list[dict[str, Any]]:

@@ -128,6 +128,32 @@ def test_a_copy_elsewhere_leads_to_the_same_files(datalist: Path, tmp_path: Path
     assert json.loads(copy.read_text())["training"][0]["image"] == "../../images/a.png"
 
 
+@pytest.mark.parametrize("mark", ["run.json", "configs/metadata.json"])
+def test_the_list_of_a_run_that_was_moved_is_not_to_be_prepared_again(
+    datalist: Path, tmp_path: Path, mark: str
+) -> None:
+    run = tmp_path / "run"
+    (run / mark).parent.mkdir(parents=True)
+    (run / mark).touch()
+    copy_datalist(datalist, run / "datalist.json")
+    (tmp_path / "other").mkdir()
+    moved = run.rename(tmp_path / "other" / "run") / "datalist.json"
+    advice = "moved, give the datalist that the run was started with: --datalist"
+    with pytest.raises(DataError, match=rf"(?s)a\.png does not exist.*{advice}"):
+        read_datalist(moved)
+    copy_datalist(datalist, moved)  # as a resumed run does with it
+    assert load_datalist(moved, "training") == load_datalist(datalist, "training")
+    moved.unlink()
+    with pytest.raises(DataError, match=f"cannot be read.*{advice}"):
+        read_datalist(moved)
+
+
+def test_the_list_of_no_run_is_to_be_prepared_again(datalist: Path) -> None:
+    (datalist.parent / "images" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"(?s)a\.png does not exist.*make it again: medseg data prepare"):
+        read_datalist(datalist)
+
+
 def test_inputs_are_listed_for_plain_monai_runs(datalist: Path) -> None:
     folder = datalist.parent / "images"
     assert [case["id"] for case in list_inputs(folder)] == ["a", "b", "c", "d"]

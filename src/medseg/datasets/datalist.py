@@ -42,7 +42,7 @@ def read_datalist(path: str | os.PathLike[str]) -> dict[str, Any]:
     refuse_all(
         [*_section_problems(content), *_item_problems(content, file.parent), *_patient_problems(content)],
         where=f"datalist {file}",
-        next_step="make it again: medseg data prepare LAYOUT SRC -o DATALIST.json",
+        next_step=_of_run(file) or "make it again: medseg data prepare LAYOUT SRC -o DATALIST.json",
     )
     return content
 
@@ -149,6 +149,13 @@ def _resolve(base: Path, item_path: str) -> Path:
     return Path(os.path.normpath(base / item_path))
 
 
+def _of_run(file: Path) -> str | None:
+    """What to do about a datalist that a run keeps: its folder was moved without the data."""
+    if not any((file.parent / mark).exists() for mark in ("run.json", "configs/metadata.json")):
+        return None
+    return "if the run's folder was moved, give the datalist that the run was started with: --datalist DATALIST.json"
+
+
 def _parse(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -156,7 +163,7 @@ def _parse(file: Path) -> dict[str, Any]:
         raise DataError(
             f"datalist {file} cannot be read",
             got=error.strerror,
-            next_step=f"make it: medseg data prepare LAYOUT SRC -o {file}",
+            next_step=_of_run(file) or f"make it: medseg data prepare LAYOUT SRC -o {file}",
         ) from error
     except ValueError as error:
         raise DataError(f"datalist {file} is no JSON", got=str(error)) from error

@@ -264,6 +264,19 @@ def test_code_without_a_file_has_what_it_names_in_its_fingerprint(before: str, a
     assert [one == other for one, other in zip(*found, strict=True)] == same
 
 
+@pytest.mark.parametrize(("file", "same"), [("own/levels.py", False), ("own/unused.py", True)])
+def test_a_module_that_code_without_a_file_reaches_through_its_package_is_in_its_fingerprint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, same: bool
+) -> None:
+    found = []
+    for folder, changed in (("a", {}), ("b", {file: OWN[file].replace("1", "2")})):
+        own_chains(tmp_path / folder, monkeypatch, **changed)
+        names: dict[str, Any] = {"__name__": "notebook"}
+        exec(compile("import own.steps, own.unused\nstep = lambda x: own.steps.plain(x)", "<cell>", "exec"), names)
+        found.append(fingerprint(Compose([Lambdad("image", names["step"])])))
+    assert (found[0] == found[1]) == same
+
+
 def test_a_function_of_a_configuration_has_the_references_it_names_in_its_fingerprint() -> None:
     def of(**values: Any) -> str:
         config = ConfigParser(

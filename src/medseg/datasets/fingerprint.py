@@ -189,17 +189,27 @@ def _module_name(code: type | FunctionType | ModuleType) -> str:
 
 def _named_globals(function: FunctionType) -> dict[str, Any]:
     """The values of the globals that a function names, of a configuration's references those alone that it names."""
-    names, texts = set[str](), set[object]()
+    names, attributes, texts = set[str](), set[str](), set[object]()
     left = [function.__code__]
     while left:
         code = left.pop()
         names |= {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+        attributes |= set(code.co_names)
         texts |= {one for one in code.co_consts if isinstance(one, str)}
         left += [one for one in code.co_consts if isinstance(one, CodeType)]
     found = {name: value for name, value in function.__globals__.items() if name in names}
     if _REFERENCES in found:
         found[_REFERENCES] = {name: value for name, value in found[_REFERENCES].items() if name in texts}
-    return found
+    packages = [value for value in found.values() if isinstance(value, ModuleType)]
+    return found | {one.__name__: one for package in packages for one in _submodules(package, attributes)}
+
+
+def _submodules(package: ModuleType, names: set[str]) -> Iterator[ModuleType]:
+    """Those that code with these names may reach from `package`: `import a.b` binds `a`, and the code says `a.b.f`."""
+    for name, value in vars(package).items():
+        if name in names and isinstance(value, ModuleType) and value.__name__ == f"{package.__name__}.{name}":
+            yield value
+            yield from _submodules(value, names)
 
 
 def _members(kind: type) -> Iterator[tuple[str, Any]]:

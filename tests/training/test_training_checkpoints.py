@@ -142,9 +142,12 @@ def test_a_lost_last_one_is_passed_over_with_a_warning(tmp_path: Path, caplog: p
     assert "last.pt: the checkpoint is gone; going on from before_last.pt, epoch 2" in caplog.text
 
 
-def test_the_one_before_stays_known_when_the_run_goes_on_from_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [False, True], ids=["lost", "damaged"])
+def test_the_one_before_stays_when_the_run_goes_on_from_it(tmp_path: Path, damaged: bool) -> None:
     last = _three_epochs(tmp_path) / "last.pt"
     last.unlink()
+    if damaged:
+        last.write_bytes(b"half")
     save_checkpoint({"epoch": 3}, tmp_path / "models")
     last.write_bytes(b"half")
     assert _resumed_after(tmp_path) == 2

@@ -92,7 +92,7 @@ def _refuse_overwriting(target: Path) -> None:
         raise BundleError(
             f"{target}: the folder already holds {', '.join(found)}",
             expected="a new folder, so that nothing is lost",
-            next_step="name another folder" + (", or continue this run with --resume" if _is_run(target) else ""),
+            next_step="name another folder" + (", or continue this run with --resume" if _can_go_on(target) else ""),
         )
 
 
@@ -117,10 +117,14 @@ def _holds(path: Path) -> bool:
 
 
 def _refuse_no_run(target: Path) -> None:
-    if not (_is_run(target) and any((target / "models" / name).is_file() for name in ("last.pt", "before_last.pt"))):
+    if not _can_go_on(target):
         raise BundleError(
             f"{target}: no run to resume", expected="models/last.pt of a run", next_step="leave out --resume"
         )
+
+
+def _can_go_on(folder: Path) -> bool:
+    return _is_run(folder) and any((folder / "models" / name).is_file() for name in ("last.pt", "before_last.pt"))
 
 
 def _is_run(folder: Path) -> bool:

@@ -62,11 +62,11 @@ def _save_checkpoint(state: Mapping[str, Any], folder: Path) -> None:
         torch.save(state, temporary)
         _to_disk(temporary)
         sums = {LAST: sha256_of(temporary)}
-        if last.is_file():
+        if last.is_file() and _is_whole(last):
             sums[BEFORE] = sha256_of(last)
             with atomic_write(before) as kept:
                 _same_file(last, kept)
-        elif before.is_file():  # a resumed run whose last.pt was lost went on from it
+        elif before.is_file():  # a resumed run whose last.pt was lost or damaged went on from it
             sums[BEFORE] = sha256_of(before)
         with atomic_write(folder / SUMS) as listed:
             listed.write_text("".join(f"{value}  {name}\n" for name, value in sums.items()), encoding="ascii")
@@ -117,6 +117,12 @@ def _load(path: Path, needed: Sequence[str]) -> dict[str, Any]:
     if missing:
         raise BundleError(f"{path}: no checkpoint of a run", got=f"a file without {', '.join(missing)}")
     return state
+
+
+def _is_whole(path: Path) -> bool:
+    """By its sum; a folder without sums is not doubted."""
+    sums = _sums(path.parent)
+    return not sums or sha256_of(path) in sums
 
 
 def _sums(folder: Path) -> set[str]:

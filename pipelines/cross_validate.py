@@ -24,6 +24,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -87,21 +88,31 @@ def run_together(folds: Sequence[int], *, jobs: int) -> None:
 
 
 def run_fold(datalist: Path, run: Path, options: argparse.Namespace) -> None:
-    """Train and score one fold, or what is left of it."""
+    """Train and score one fold, or what is left of it; a fold that is stopped midway has no scores."""
     if not scores_of(run).is_file():
-        begun = (run / "models" / "last.pt").is_file()
-        if not begun or status_of(run) != "done":
-            train(
-                options.bundle,
-                datalist=datalist,
-                run_dir=run,
-                overlays=options.overlay,
-                resume=begun,
-                device=options.device,
-                overrides=overrides(options.changes),
-            )
+        train_fold(datalist, run, options)
+        record = record_of(run)
+        if record.get("status", "done") != "done":
+            far = f"epoch {record['epoch']} of {record['epochs']}"
+            print(f"{run.name}: not done yet, {far}; the same command goes on", flush=True)
+            return
         score_bundle(run, datalist, run / "evaluation", options.device)
     show(run.name, run / "evaluation")
+
+
+def train_fold(datalist: Path, run: Path, options: argparse.Namespace) -> None:
+    """Train one fold from its beginning or from its last checkpoint; nothing where it is trained to its end."""
+    begun = (run / "models" / "last.pt").is_file()
+    if not begun or record_of(run).get("status") != "done":
+        train(
+            options.bundle,
+            datalist=datalist,
+            run_dir=run,
+            overlays=options.overlay,
+            resume=begun,
+            device=options.device,
+            overrides=overrides(options.changes),
+        )
 
 
 def score_bundle(bundle: Path, datalist: Path, target: Path, device: str | None) -> None:
@@ -141,9 +152,11 @@ def scores_of(run: Path) -> Path:
     return run / "evaluation" / "scores.csv"
 
 
-def status_of(run: Path) -> str:
-    """What run.json says: "running" where it was stopped midway."""
-    return str(json.loads((run / "run.json").read_text(encoding="utf-8"))["status"])
+def record_of(run: Path) -> dict[str, Any]:
+    """What run.json says, "done" where the training has come to its end; nothing of a bundle that writes none."""
+    file = run / "run.json"
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return content
 
 
 def merge(runs: Sequence[Path], lists: Sequence[Path], folder: Path) -> None:

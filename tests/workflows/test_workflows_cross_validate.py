@@ -91,3 +91,26 @@ def test_folds_run_together_end_in_the_same_table(folds: tuple[Path, list[str]],
     done = cross_validate("mr_hippocampus", "--datalist", volumes, "-o", tmp_path / "all", *SMALL, "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "all" / "scores.csv").read_text() == (folds[0] / "scores.csv").read_text()
+
+
+def test_a_fold_whose_leg_is_over_is_not_scored_and_the_same_command_goes_on(volumes: Path, tmp_path: Path) -> None:
+    words = [
+        "mr_hippocampus",
+        "--datalist",
+        volumes,
+        "-o",
+        tmp_path / "all",
+        *(w for w in SMALL if w != "epochs=1"),
+        "epochs=2",
+    ]
+    fold = tmp_path / "all" / "fold_0"
+    first = cross_validate(*words, "stop_after_minutes=0", "--fold", "0")
+    assert first.returncode == 0, first.stderr
+    assert "fold_0: not done yet, epoch 1 of 2; the same command goes on" in first.stdout
+    assert "not done yet: fold_0, fold_1" in first.stdout
+    assert not (fold / "evaluation").exists()
+    second = cross_validate(*words, "--fold", "0")
+    assert second.returncode == 0, second.stderr
+    assert json.loads((fold / "run.json").read_text(encoding="utf-8"))["epoch"] == 2
+    assert "not done yet: fold_1\n" in second.stdout
+    assert {row.case for row in read_scores(fold / "evaluation")}

@@ -4,7 +4,8 @@ python pipelines/cross_validate.py BUNDLE --datalist DATALIST.json -o DIR [--fol
     [--merge] [--seed 42] [--with-test] [--overlay NAME ...] [--device cpu|cuda|cuda:1] [key=value ...]
 
 Folds keep patients together. Each fold is trained in DIR/fold_K, which is itself a bundle, and scored on its own
-cases; a fold that was begun goes on (`--resume`), one that is done is not done again. `--jobs` runs as many folds at
+cases; a fold that was begun goes on (`--resume`), one that is done is not done again. A folder takes folds of one data
+list, bundle and configuration only; device, workers and `stop_after_minutes` may differ. `--jobs` runs as many folds at
 once, each with its share of the cores; `--fold` takes some of them, so that folds can run side by side on other
 machines. When all are there, DIR/scores.csv and DIR/summary.json hold the scores of every case by the network that
 never saw its patient, and DIR/ensemble is a bundle of all folds' networks. The test part of the data list stays apart
@@ -28,12 +29,13 @@ from typing import Any
 
 import yaml
 
+from medseg.bundle import find_bundle
 from medseg.cli.arguments import overrides
-from medseg.datasets import read_datalist, write_folds
+from medseg.datasets import read_datalist
 from medseg.errors import BundleError, DataError, MedsegError
 from medseg.evaluation import summarise, write_scores, write_summary
-from medseg.evaluation.table import read_scores
 from medseg.workflows import evaluate, train
+from medseg.workflows.folds import fold_scores, open_folds, training_settings
 from medseg.workflows.predict import CaseOptions
 
 
@@ -61,11 +63,17 @@ def main() -> int:
 
 
 def deal(options: argparse.Namespace) -> list[Path]:
-    """The data list of each fold, written into the folder, which holds no other folds."""
-    folder = options.output.resolve()
-    _refuse_other_folds(folder, folds=options.folds, seed=options.seed)
-    return write_folds(
-        options.datalist, folder / "datalists", folds=options.folds, seed=options.seed, with_test=options.with_test
+    """The data list of each fold, written into the folder, which holds no folds dealt or trained otherwise."""
+    settings = training_settings(
+        find_bundle(options.bundle), overlays=options.overlay, overrides=overrides(options.changes)
+    )
+    return open_folds(
+        options.datalist,
+        options.output.resolve(),
+        folds=options.folds,
+        seed=options.seed,
+        with_test=options.with_test,
+        settings=settings,
     )
 
 
@@ -161,7 +169,7 @@ def record_of(run: Path) -> dict[str, Any]:
 
 def merge(runs: Sequence[Path], lists: Sequence[Path], folder: Path) -> None:
     """One table over the cases of all folds, with intervals by patient."""
-    rows = [row for run in runs for row in read_scores(run / "evaluation")]
+    rows = [row for run, datalist in zip(runs, lists, strict=True) for row in fold_scores(run, datalist)]
     patients = {item["id"]: item["patient"] for path in lists for item in read_datalist(path)["test"]}
     write_scores(rows, folder / "scores.csv")
     write_summary(summarise(rows, patients=patients), folder / "summary.json")
@@ -195,21 +203,6 @@ def _refuse_unknown(chosen: Sequence[int], folds: int) -> None:
     unknown = [fold for fold in chosen if not 0 <= fold < folds]
     if unknown:
         raise DataError("no such fold", got=", ".join(map(str, unknown)), expected=f"0 to {folds - 1}")
-
-
-def _refuse_other_folds(folder: Path, *, folds: int, seed: int) -> None:
-    """Folds that were dealt otherwise must not be merged with these."""
-    before = folder / "datalists" / "fold_0.json"
-    if not before.is_file():
-        return
-    content = json.loads(before.read_text(encoding="utf-8"))
-    if (content.get("folds"), content.get("fold_seed")) != (folds, seed):
-        raise DataError(
-            f"{folder}: holds a cross-validation with other folds",
-            got=f"{folds} folds, seed {seed}",
-            expected=f"{content.get('folds')} folds, seed {content.get('fold_seed')}",
-            next_step="give those, or another folder",
-        )
 
 
 def add_subject(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,8 +76,10 @@ def test_the_ensemble_is_a_bundle_of_all_folds_networks(folds: tuple[Path, list[
     [
         (["--fold", "2"], "no such fold; got 2; expected 0 to 1"),
         (["--seed", "4"], "with other folds; got 2 folds, seed 4"),
+        (["--with-test"], "with other folds; got 6 cases (new: case_"),
+        (["learning_rate=0.5"], "begun with other settings: fold_0, fold_1; got learning_rate=0.5; expected"),
     ],
-    ids=["fold", "seed"],
+    ids=["fold", "seed", "with test", "change"],
 )
 def test_folds_that_do_not_belong_together_are_refused(
     folds: tuple[Path, list[str]], volumes: Path, words: list[str], message: str
@@ -84,6 +87,24 @@ def test_folds_that_do_not_belong_together_are_refused(
     done = cross_validate("mr_hippocampus", "--datalist", volumes, "-o", folds[0], *SMALL, *words)
     assert done.returncode == 1
     assert message in done.stderr
+
+
+def test_where_and_how_fast_may_differ_and_a_table_that_lost_a_case_is_not_merged(
+    folds: tuple[Path, list[str]], volumes: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "all"
+    shutil.copytree(folds[0], folder)
+    words = ["mr_hippocampus", "--datalist", volumes, "-o", folder, *SMALL, "--merge", "workers=1"]
+    done = cross_validate(*words)
+    assert done.returncode == 0, done.stderr
+    table = folder / "fold_1" / "evaluation" / "scores.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    lost = lines[1].split(",")[0]
+    table.write_text("".join(line for line in lines if not line.startswith(f"{lost},")), encoding="utf-8")
+    refused = cross_validate(*words)
+    assert refused.returncode == 1
+    assert f"got missing: {lost}; expected each of its" in refused.stderr
+    assert "fold_1" in refused.stderr
 
 
 def test_folds_run_together_end_in_the_same_table(folds: tuple[Path, list[str]], volumes: Path, tmp_path: Path) -> None:

@@ -128,13 +128,19 @@ def write_json(content: Mapping[str, Any], path: Path) -> Path:
 
 def copy_datalist(path: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Path:
     """Copy a datalist into another folder, its relative paths changed so that they lead to the same files."""
-    content, source, target = read_datalist(path), Path(path).absolute().parent, Path(destination).absolute()
+    target = Path(destination).absolute()
+    return write_json(datalist_from(path, target.parent), target)
+
+
+def datalist_from(path: str | os.PathLike[str], folder: Path) -> dict[str, Any]:
+    """The content of `read_datalist` as it would stand in a file of `folder`: its relative paths begin there."""
+    content, source = read_datalist(path), Path(path).absolute().parent
     for section in SECTIONS:
         content[section] = [
-            {**item, **{key: relative_path(_resolve(source, item[key]), target.parent) for key in ("image", "label")}}
+            {**item, **{key: relative_path(_resolve(source, item[key]), folder) for key in ("image", "label")}}
             for item in content[section]
         ]
-    return write_json(content, target)
+    return content
 
 
 def relative_path(file: Path, base: Path) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from medseg.datasets.datalist import SECTIONS, copy_datalist, read_datalist, write_json
+from medseg.datasets.datalist import SECTIONS, datalist_from, write_json
 from medseg.errors import DataError
+
+ALL_CASES = "all.json"
 
 
 def fold_of_patients(patients: Sequence[str], *, folds: int, seed: int) -> dict[str, int]:
@@ -37,12 +39,31 @@ def write_folds(
     validation_fraction: float = 0.1,
     with_test: bool = False,
 ) -> list[Path]:
-    """Write fold_0.json, fold_1.json, ... in `output_dir`: each fold in turn is the test part.
+    """Write what `deal_folds` gives: all.json, and the returned fold_0.json, fold_1.json, ... in `output_dir`."""
+    dealt = deal_folds(
+        path, output_dir, folds=folds, seed=seed, validation_fraction=validation_fraction, with_test=with_test
+    )
+    written = {name: write_json(content, output_dir / name) for name, content in dealt.items()}
+    return [path for name, path in written.items() if name != ALL_CASES]
+
+
+def deal_folds(
+    path: str | os.PathLike[str],
+    output_dir: Path,
+    *,
+    folds: int,
+    seed: int,
+    validation_fraction: float = 0.1,
+    with_test: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """The data lists of all folds by the names of their files, for `output_dir`: each fold in turn is the test part.
 
     Parameters
     ----------
     path
-        The data list whose training and validation cases are dealt out.
+        The data list whose training and validation cases are dealt out; it comes first, as all.json.
+    output_dir
+        Where the lists will lie: the paths in them begin there. Nothing is written.
     folds
         How many.
     seed
@@ -58,11 +79,10 @@ def write_folds(
     DataError
         As `read_datalist` and `fold_of_patients`; or no patient would be left for a part.
     """
-    whole = copy_datalist(path, output_dir / "all.json")
-    content = read_datalist(whole)
+    content = datalist_from(path, output_dir.absolute())
     items = [item for section in SECTIONS if section != "test" or with_test for item in content[section]]
     of_patient = fold_of_patients([item["patient"] for item in items], folds=folds, seed=seed)
-    written = []
+    dealt: dict[str, dict[str, Any]] = {ALL_CASES: content}
     for fold in range(folds):
         others = sorted(patient for patient, own in of_patient.items() if own != fold)
         chosen = _validation(others, validation_fraction, [seed, fold])
@@ -71,9 +91,9 @@ def write_folds(
             own = of_patient[item["patient"]] == fold
             parts["test" if own else "validation" if item["patient"] in chosen else "training"].append(item)
         counts = {f"num{section.capitalize()}": len(parts[section]) for section in SECTIONS}
-        fold_content = {**content, **parts, **counts, "fold": fold, "folds": folds, "fold_seed": seed}
-        written.append(write_json(fold_content, output_dir / f"fold_{fold}.json"))
-    return written
+        own_content = {**content, **parts, **counts, "fold": fold, "folds": folds, "fold_seed": seed}
+        dealt[f"fold_{fold}.json"] = own_content
+    return dealt
 
 
 def _validation(patients: Sequence[str], fraction: float, seed: Sequence[int]) -> set[str]:

@@ -8,24 +8,37 @@ leg alone. The leg stops behind an epoch before its minutes are over, counted fr
 in OUT, in files of at most 15 MB: run.tar.00, run.tar.01, ... (the run with its last checkpoint, which the next leg is
 given as --before), model.pt (best weights, float16 where they are larger), log.txt, history.csv, and when the training
 is done scores.csv and summary.json of the data list's test part. Legs after the first go on with the settings of the
-first. Exit code 0 also where the training is not finished: the last line of log.txt says so.
+first. A leg that ends in another way (SIGTERM, Ctrl-C, an error) leaves the same of its last checkpoint.
+
+Exit code 0 also where the training is not finished: the last line of log.txt says so. 1: the training failed, 2: wrong
+input, 130 and 143: stopped by Ctrl-C, by SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import logging
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 15_000_000
+INTERRUPTED = 130
+END_OF_TAR = bytes(2 * tarfile.BLOCKSIZE)
 TABLES = ("scores.csv", "summary.json")
 STARTED = time.monotonic()
 
@@ -35,44 +48,106 @@ logger = logging.getLogger("medseg.gpu_leg")
 def main() -> int:
     """Install, unpack, train, pack; score when the training is done."""
     options = _options()
+    log = options.output / "log.txt"
     options.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as work:
-        if options.wheels is not None:
-            install(options.wheels, Path(work) / "site")
-        sys.path.insert(0, str(ROOT / "src"))
-        run = Path(work) / "run"
-        if options.before is not None:
-            unpack(options.before, run, log=options.output / "log.txt")
-        log_to(options.output / "log.txt")
+    if options.before is not None and not log.exists() and (options.before / log.name).is_file():
+        shutil.copyfile(options.before / log.name, log)
+    log_to(log)
+    sys.path.insert(0, str(ROOT / "src"))
+    from medseg.errors import MedsegError, TrainingError
+    from medseg.signals import unwound_by_sigterm
+
+    with tempfile.TemporaryDirectory() as work, unwound_by_sigterm():
+        try:
+            leg(Path(work), options)
+        except MedsegError as error:
+            logger.error("%s", error)
+            return 1 if isinstance(error, TrainingError) else 2
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        finally:
+            tell(Path(work) / "run", options.output)
+    return 0
+
+
+def leg(work: Path, options: argparse.Namespace) -> None:
+    """All that is done in the folder `work`; however the training ends, its last checkpoint is packed."""
+    run = work / "run"
+    if options.wheels is not None:
+        install(options.wheels, work / "site")
+    if options.before is not None:
+        unpack(options.before, run, out=options.output)
+    try:
         if status_of(run) != "done":
             train_on(run, options)
-        pack(run, options.output)
-        if status_of(run) == "done":
-            score(run, options.output, datalist=options.datalist)
-        tell(run, options.output)
-    return 0
+    finally:
+        with undisturbed():
+            pack(run, options.output)
+    if status_of(run) == "done":
+        score(run, options.output, datalist=options.datalist)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Neither SIGTERM nor Ctrl-C ends what takes seconds and is all that stays of the leg."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def install(wheels: Path, site: Path) -> None:
     """Wheels as they are, for this process alone: nothing is fetched, nothing of the machine is changed."""
+    from medseg.errors import DataError
+
     files = [str(wheel) for wheel in sorted(wheels.glob("*.whl"))]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir"]
-    subprocess.run([*pip, "--target", str(site), *files], check=True)
-    sys.path.insert(0, str(site))
+    if not files or subprocess.run([*pip, "--target", str(site), *files], check=False).returncode:
+        raise DataError("--wheels cannot be installed", got=f"{len(files)} wheels in {wheels}", next_step="see above")
+    sys.path.insert(1, str(site))  # behind this checkout
 
 
-def unpack(before: Path, run: Path, *, log: Path) -> None:
-    """The run as the leg before left it, and its log; nothing where that leg was ended before it left a run."""
-    parts, whole = sorted(before.glob("run.tar.*")), run.parent / "run.tar"
+def unpack(before: Path, run: Path, *, out: Path) -> None:
+    """The run as the leg before left it; nothing where that leg was ended before it left a run.
+
+    Raises
+    ------
+    DataError
+        It is not whole, or it lies in `out`, where this leg's would take its place.
+    """
+    from medseg.errors import DataError
+
+    if before.resolve() == out.resolve():
+        raise DataError("--before and -o are one folder", got=before, next_step="give this leg a folder of its own")
+    parts = sorted(before.glob("run.tar.*"), key=lambda part: int(part.suffix[1:]))
     if not parts:
+        logger.warning("--before %s holds no run.tar.00: this leg starts at epoch 1", before)
         return
-    with whole.open("wb") as file:
-        for part in parts:
-            file.write(part.read_bytes())
+    whole = run.parent / "run.tar"
+    _join(parts, whole)
     with tarfile.open(whole) as archive:
         archive.extractall(run, filter="data")
     whole.unlink()
-    shutil.copyfile(before / "log.txt", log)
+
+
+def _join(parts: Sequence[Path], whole: Path) -> None:
+    from medseg.errors import DataError
+
+    tail = b""
+    with whole.open("wb") as file:
+        for part in parts:
+            content = part.read_bytes()
+            file.write(content)
+            tail = (tail + content)[-len(END_OF_TAR) :]
+    if tail != END_OF_TAR or [part.suffix for part in parts] != [f".{i:02d}" for i in range(len(parts))]:
+        raise DataError(
+            f"--before {parts[0].parent}: no whole run",
+            got=", ".join(part.name for part in parts),
+            expected="all parts that the leg left",
+            next_step="fetch them again, or give the leg before it",
+        )
 
 
 def train_on(run: Path, options: argparse.Namespace) -> None:
@@ -88,18 +163,61 @@ def train_on(run: Path, options: argparse.Namespace) -> None:
 
 
 def pack(run: Path, out: Path) -> None:
-    """The run in parts, its best weights, its curves."""
-    whole = run.parent / "run.tar"
-    with tarfile.open(whole, "w") as archive:
-        archive.add(run, ".", filter=lambda member: None if member.name.endswith("before_last.pt") else member)
-    for old in out.glob("run.tar.*"):
-        old.unlink()
-    with whole.open("rb") as file:
-        for i, part in enumerate(iter(lambda: file.read(MOST_BYTES), b"")):
-            (out / f"run.tar.{i:02d}").write_bytes(part)
-    shutil.copyfile(run / "history.csv", out / "history.csv")
-    if (run / "models" / "model.pt").is_file():
-        save_weights(run / "models" / "model.pt", out / "model.pt")
+    """The run in parts, its best weights, its curves; nothing where there is no checkpoint to go on from.
+
+    Raises
+    ------
+    OutputError
+        They cannot be written.
+    """
+    from medseg.errors import OutputError
+
+    if not (run / "models" / "last.pt").is_file():
+        return
+    try:
+        for old in out.glob("run.tar.*"):
+            old.unlink()
+        with tarfile.open(fileobj=Parts(out), mode="w|", bufsize=1 << 20) as archive:
+            archive.add(run, ".", filter=_of_the_run)
+        copy_present(("history.csv",), run, out)
+        if (run / "models" / "model.pt").is_file():
+            save_weights(run / "models" / "model.pt", out / "model.pt")
+    except OSError as error:
+        raise OutputError(f"{out}: the run cannot be packed", got=str(error), next_step="free some space") from error
+
+
+def _of_the_run(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Without the checkpoint before the last, locks, and what was never written to its end."""
+    name = Path(member.name).name
+    return None if name == "before_last.pt" or (name.startswith(".") and name != ".") else member
+
+
+class Parts(io.RawIOBase):
+    """A file to write to that becomes files of at most `MOST_BYTES`: run.tar.00, run.tar.01, ...
+
+    Nothing of it lies elsewhere: the disk of the run may be full.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.written = out, 0
+
+    def write(self, data: Buffer, /) -> int:
+        """Append, and begin the next part where one is full."""
+        rest = memoryview(data)
+        while rest:
+            number, used = divmod(self.written, MOST_BYTES)
+            with (self.out / f"run.tar.{number:02d}").open("ab") as part:
+                count = part.write(rest[: MOST_BYTES - used])
+            self.written += count
+            rest = rest[count:]
+        return memoryview(data).nbytes
+
+
+def copy_present(names: Sequence[str], source: Path, target: Path) -> None:
+    """Those of the files that are there."""
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def save_weights(best: Path, target: Path) -> None:
@@ -111,6 +229,10 @@ def save_weights(best: Path, target: Path) -> None:
         return
     weights = torch.load(best, map_location="cpu", weights_only=True)
     torch.save({name: value.half() if value.is_floating_point() else value for name, value in weights.items()}, target)
+    size = target.stat().st_size
+    if size > MOST_BYTES:
+        text = "%s has %.1f MB even in float16, more than %g MB: it is in run.tar.* too, as models/model.pt in float32"
+        logger.warning(text, target, size / 1e6, MOST_BYTES / 1e6)
 
 
 def score(run: Path, out: Path, *, datalist: Path) -> None:
@@ -121,9 +243,10 @@ def score(run: Path, out: Path, *, datalist: Path) -> None:
     if not read_datalist(datalist)["test"]:
         logger.info("the data list has no test part: no table")
         return
-    evaluate(run, datalist=datalist, output_dir=run / "evaluation")
-    for name in TABLES:
-        shutil.copyfile(run / "evaluation" / name, out / name)
+    report = evaluate(run, datalist=datalist, output_dir=run / "evaluation")
+    if report.failed:
+        logger.warning("%d of %d test cases have no scores", len(report.failed), len(report.cases))
+    copy_present(TABLES, run / "evaluation", out)
 
 
 def status_of(run: Path) -> str:
@@ -133,10 +256,16 @@ def status_of(run: Path) -> str:
 
 
 def tell(run: Path, out: Path) -> None:
-    """How far the run is, as the last line of the log."""
+    """How far the run is, as the last line of the log; nothing of one that never began."""
+    if not status_of(run):
+        return
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     far = f"epoch {record['epoch']} of {record['epochs']}, validation Dice {record['best_validation_dice']}"
-    rest = "finished" if record["status"] == "done" else f"not finished, the next leg: --before {out}"
+    rest = "finished"
+    if record["status"] != "done":
+        why = record["reason"] if record["reason"] in ("stopped by SIGTERM", "KeyboardInterrupt: ") else "not finished"
+        goes_on = f"the next leg: --before {out}" if (out / "run.tar.00").is_file() else "no checkpoint, begin anew"
+        rest = f"{why.partition(':')[0]}, {goes_on}"
     logger.info("%s; %s", far, rest)
 
 
@@ -145,6 +274,8 @@ def log_to(path: Path) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout), logging.FileHandler(path, encoding="utf-8")]
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", handlers=handlers, force=True)
     logging.getLogger("medseg").setLevel(logging.INFO)
+    # It would tell to go on in the run's folder, which is a temporary one; `tell` says how the next leg does.
+    logging.getLogger("medseg.training.stops").setLevel(logging.ERROR)
 
 
 def _options() -> argparse.Namespace:

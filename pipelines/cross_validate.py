@@ -20,10 +20,8 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +32,13 @@ from medseg.cli.arguments import overrides
 from medseg.datasets import read_datalist
 from medseg.errors import BundleError, DataError, MedsegError
 from medseg.evaluation import summarise, write_scores, write_summary
+from medseg.signals import TERMINATED
 from medseg.workflows import evaluate, train
 from medseg.workflows.folds import fold_scores, open_folds, training_settings
 from medseg.workflows.predict import CaseOptions
+from medseg.workflows.side_by_side import run_side_by_side
+
+INTERRUPTED = 130
 
 
 def main() -> int:
@@ -82,13 +84,10 @@ def run_together(folds: Sequence[int], *, jobs: int) -> None:
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
 
-    def alone(fold: int) -> int:
-        command = [sys.executable, *sys.argv, "--jobs", "1", "--only-folds", "--fold", str(fold)]
-        return subprocess.run(command, env=environment, check=False).returncode
-
-    with ThreadPoolExecutor(jobs) as pool:
-        codes = dict(zip(folds, pool.map(alone, folds), strict=True))
-    failed = [f"fold_{fold} (exit {code})" for fold, code in codes.items() if code]
+    command = [sys.executable, *sys.argv, "--jobs", "1", "--only-folds", "--fold"]
+    commands = {f"fold_{fold}": [*command, str(fold)] for fold in folds}
+    codes = run_side_by_side(commands, at_once=jobs, environment=environment)
+    failed = [f"{name} (exit {code})" for name, code in codes.items() if code]
     if failed:
         raise BundleError(
             "folds that were not done", got=", ".join(failed), next_step="see above; the same command goes on"
@@ -238,3 +237,8 @@ if __name__ == "__main__":
         sys.exit(main())
     except MedsegError as error:
         sys.exit(f"cross_validate: {error}")
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = INTERRUPTED if isinstance(stop, KeyboardInterrupt) else stop.code
+        if code in (INTERRUPTED, TERMINATED):
+            print("cross_validate: stopped; the same command goes on", file=sys.stderr)
+        sys.exit(code)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from medseg.datasets import load_datalist
 from medseg.evaluation.table import read_scores
+from medseg.files import OnlyProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -21,10 +24,15 @@ SMALL = [
 ]
 
 
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(*words: object) -> list[str]:
+    return [str(word) for word in (sys.executable, ROOT / "pipelines" / "cross_validate.py", *words)]
+
+
 def cross_validate(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "pipelines" / "cross_validate.py", *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(command(*words), capture_output=True, text=True, check=False, env=ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +115,26 @@ def test_where_and_how_fast_may_differ_and_a_table_that_lost_a_case_is_not_merge
     assert "fold_1" in refused.stderr
 
 
-def test_folds_run_together_end_in_the_same_table(folds: tuple[Path, list[str]], volumes: Path, tmp_path: Path) -> None:
-    """CPU runs repeat bit for bit, so two processes at once give what one after the other gave."""
-    done = cross_validate("mr_hippocampus", "--datalist", volumes, "-o", tmp_path / "all", *SMALL, "--jobs", "2")
+def test_folds_run_together_and_stopped_end_in_the_same_table(
+    folds: tuple[Path, list[str]], volumes: Path, tmp_path: Path
+) -> None:
+    """CPU runs repeat bit for bit, so two processes at once, begun twice, give what one after the other gave."""
+    folder = tmp_path / "all"
+    words = command("mr_hippocampus", "--datalist", volumes, "-o", folder, *SMALL, "--jobs", "2")
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as first:
+        while not all((folder / f"fold_{fold}" / "run.json").is_file() for fold in range(2)):
+            assert first.poll() is None
+            time.sleep(0.05)
+        first.send_signal(signal.SIGTERM)
+        _, error = first.communicate(timeout=300)
+    assert first.returncode == 143
+    assert error.splitlines()[-1] == "cross_validate: stopped; the same command goes on"
+    for fold in range(2):  # who trains in a folder locks this file: nobody does
+        assert OnlyProcess.enter(folder / f"fold_{fold}" / "models")
+        OnlyProcess.leave(folder / f"fold_{fold}" / "models")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "all" / "scores.csv").read_text() == (folds[0] / "scores.csv").read_text()
+    assert (folder / "scores.csv").read_text() == (folds[0] / "scores.csv").read_text()
 
 
 def test_a_fold_whose_leg_is_over_is_not_scored_and_the_same_command_goes_on(volumes: Path, tmp_path: Path) -> None:

@@ -121,4 +121,4 @@ def _difference(new: Mapping[str, Any], old: Mapping[str, Any], changed: list[st
 def _by_itself(run: Path) -> str:
     place = shlex.quote(str(run))
     command = f"medseg train {place} -o {place} --datalist {shlex.quote(str(run / 'datalist.json'))} --resume"
-    return f"resume it with its own settings: {command}"
+    return f"resume it as it was started: {command}"

@@ -220,14 +220,28 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_subject(parser)
-    parser.add_argument("--fold", type=int, nargs="+", help="only these, from 0 on")
+    parser.add_argument("--fold", type=_fold_or_change, nargs="+", default=[], help="only these, from 0 on")
     parser.add_argument("--jobs", type=int, default=1, help="folds at once on this machine")
     parser.add_argument("--only-folds", action="store_true", help="no table and no ensemble, even if all are done")
     parser.add_argument("--merge", action="store_true", help="only the table and the ensemble of folds that are done")
     options = parser.parse_intermixed_args()
+    given, options.fold = options.fold, [word for word in options.fold if isinstance(word, int)]
+    options.changes += [word for word in given if isinstance(word, str)]
+    if given and not options.fold:
+        parser.error("argument --fold: expected at least one number")
     if options.merge and (options.fold or options.only_folds):
         parser.error("--merge is of all folds: without --fold and --only-folds")
     return options
+
+
+def _fold_or_change(word: str) -> int | str:
+    """A number, or a key=value that stands behind the numbers: argparse gives --fold all that no option follows."""
+    if "=" in word:
+        return word
+    try:
+        return int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid int value: {word!r}") from None
 
 
 if __name__ == "__main__":

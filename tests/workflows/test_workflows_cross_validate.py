@@ -97,6 +97,30 @@ def test_folds_that_do_not_belong_together_are_refused(
     assert message in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["--fold", "0", "1", "epochs=1"], ["epochs=1", "--fold", "0", "1"]], ids=["behind", "before"]
+)
+def test_changes_may_stand_behind_the_numbers_of_folds(
+    folds: tuple[Path, list[str]], volumes: Path, words: list[str]
+) -> None:
+    given = ["mr_hippocampus", "--datalist", volumes, "-o", folds[0], *(w for w in SMALL if w != "epochs=1")]
+    done = cross_validate(*given, "--only-folds", *words)
+    assert done.returncode == 0, done.stderr
+    assert "fold_0: mean over regions" in done.stdout
+    assert "fold_1: mean over regions" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [("one", "invalid int value: 'one'"), ("epochs=1", "expected at least one number")],
+    ids=["text", "no number"],
+)
+def test_what_is_no_number_of_a_fold_is_refused(volumes: Path, tmp_path: Path, word: str, message: str) -> None:
+    done = cross_validate("mr_hippocampus", "--datalist", volumes, "-o", tmp_path / "all", "--fold", word)
+    assert done.returncode == 2
+    assert f"argument --fold: {message}" in done.stderr
+
+
 def test_where_and_how_fast_may_differ_and_a_table_that_lost_a_case_is_not_merged(
     folds: tuple[Path, list[str]], volumes: Path, tmp_path: Path
 ) -> None:

@@ -13,8 +13,10 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +66,16 @@ def write_cases(folder: Path, *, dims: int) -> Path:
 
 def torchrun(*words: object) -> subprocess.CompletedProcess[str]:
     """Two processes, on a port that is free."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=240)
+    given = torchrun_words(*words)
+    return subprocess.run(given, capture_output=True, text=True, env=environment(), check=False, timeout=240)
+
+
+def torchrun_words(*words: object) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *map(str, words)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +259,30 @@ def test_a_case_that_one_process_cannot_read_ends_both(pictures: Path, tmp_path:
     assert any("case case_0" in line for line in errors), done.stderr[-3000:]
     assert any("another process of this run has ended" in line for line in errors), done.stderr[-3000:]
     assert "bug in medseg" not in done.stderr
+
+
+def test_sigterm_to_torchrun_leaves_a_checkpoint_and_the_command_that_goes_on_with_as_many_processes(
+    pictures: Path, tmp_path: Path
+) -> None:
+    tiny = TINY["cxr_heart_lung"] | COMMON | {"epochs": 10_000, "validate_every": 10_000}
+    words = [f"{name}={value}" for name, value in tiny.items() if name != "device"]
+    run = tmp_path / "run"
+    given = ("train", "cxr_heart_lung", "--overlay", "multi_gpu", "--datalist", pictures, "-o", run, "--device", "cpu")
+    command = torchrun_words("-m", "medseg.cli", *given, *words)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        while not (run / "models" / "last.pt").is_file():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=240)
+    assert process.returncode == 1  # torchrun's own; its processes end with 143
+    told = next(line.strip() for line in said.splitlines() if "--resume" in line)
+    assert told == (
+        f"torchrun --standalone --nproc_per_node=2 -m medseg.cli train {run} -o {run} "
+        f"--datalist {run / 'datalist.json'} --resume"
+    )
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    assert (record["status"], record["reason"]) == ("stopped", "stopped by SIGTERM")
 
 
 def test_processes_without_the_overlay_are_refused(

@@ -89,6 +89,10 @@ class Stops:
 
 
 def resume_command(run_dir: Path) -> str:
-    """What to type to go on with a run, whichever command began it: its folder has configuration and datalist."""
-    run = shlex.quote(str(run_dir))
-    return f"medseg train {run} -o {run} --datalist {shlex.quote(str(run_dir / 'datalist.json'))} --resume"
+    """What to type to go on with a run, whichever command began it: its folder has configuration and datalist.
+
+    A run of several processes goes on with as many.
+    """
+    run, count = shlex.quote(str(run_dir)), processes()
+    program = "medseg" if count == 1 else f"torchrun --standalone --nproc_per_node={count} -m medseg.cli"
+    return f"{program} train {run} -o {run} --datalist {shlex.quote(str(run_dir / 'datalist.json'))} --resume"

@@ -84,7 +84,11 @@ def leg(work: Path, options: argparse.Namespace) -> None:
         with undisturbed():
             pack(run, options.output)
     if status_of(run) == "done":
-        score(run, options.output, datalist=options.datalist)
+        try:
+            score(run, options.output, datalist=options.datalist)
+        except BaseException:
+            logger.warning("trained and not scored: another leg with --before %s scores it", options.output)
+            raise
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from medseg.evaluation.table import read_scores
 from medseg.workflows import train
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "gpu_leg.py"
-SMALL: Mapping[str, Any] = {"epochs": 3, "precision": "fp32", "window": [16, 16, 16], "network_def::dropout": 0.1}
+SMALL: Mapping[str, Any] = {"epochs": 9, "precision": "fp32", "window": [16, 16, 16], "network_def::dropout": 0.1}
 PATIENCE_S = 300.0
 
 
@@ -72,7 +72,7 @@ def whole(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def legs(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of three legs: over after an epoch, ended by SIGTERM in the second or third one, run to the end."""
+    """The folder of three legs: over after an epoch, ended by SIGTERM behind that one, run to the end."""
     folder = tmp_path_factory.mktemp("legs")
     first = leg(volumes, folder / "1", "--minutes", "0")
     assert first.returncode == 0, first.stdout + first.stderr
@@ -103,7 +103,7 @@ def test_legs_end_in_the_weights_of_one_uninterrupted_run_bit_for_bit(legs: Path
         torch.load(path, weights_only=True)
         for path in (packed(legs / "3", "models/last.pt", tmp_path), whole / "models" / "last.pt")
     ]
-    assert states[0]["epoch"] == states[1]["epoch"] == 3
+    assert states[0]["epoch"] == states[1]["epoch"] == 9
     assert all(torch.equal(value, states[1]["network"][name]) for name, value in states[0]["network"].items())
 
 
@@ -115,7 +115,7 @@ def test_a_leg_leaves_small_files_and_says_how_far_it_is(legs: Path, volumes: Pa
     assert files["3"] == {"run.tar.00", "model.pt", "log.txt", "history.csv", "scores.csv", "summary.json"}
     assert all(path.stat().st_size < 16e6 for path in legs.rglob("*"))
     assert {row.case for row in read_scores(legs / "3")} == {case["id"] for case in load_datalist(volumes, "test")}
-    assert "epoch 1 of 3, " in last_line(legs / "1")
+    assert "epoch 1 of 9, " in last_line(legs / "1")
     assert last_line(legs / "1").endswith(f"; not finished, the next leg: --before {legs / '1'}")
     assert last_line(legs / "2").endswith(f"; stopped by SIGTERM, the next leg: --before {legs / '2'}")
     assert last_line(legs / "3").endswith("; finished")
@@ -163,6 +163,23 @@ def test_a_wrong_input_is_one_line_and_exit_code_2(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_run_that_could_not_be_scored_is_left_for_another_leg(
+    script: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    volumes: Path,
+    legs: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medseg.workflows.evaluate", fail)
+    assert run_here(script, monkeypatch, words(volumes, tmp_path / "out", "--before", legs / "3")) == 130
+    assert f"trained and not scored: another leg with --before {tmp_path / 'out'} scores it" in caplog.text
+    assert same_weights(tmp_path / "out" / "model.pt", legs / "3" / "model.pt")
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [(KeyboardInterrupt(), 130), (OSError(28, "No space left on device"), 1)],
@@ -189,7 +206,10 @@ def test_a_leg_that_ends_in_an_error_leaves_its_last_checkpoint(
 
     monkeypatch.setattr(checkpoints, "save_checkpoint", fail)
     with caplog.at_level(logging.INFO, "medseg"):
-        assert run_here(script, monkeypatch, words(volumes, tmp_path / "out", device="$torch.device('cpu')")) == code
+        assert (
+            run_here(script, monkeypatch, words(volumes, tmp_path / "out", device="$torch.device('cpu')", epochs=3))
+            == code
+        )
     last = packed(tmp_path / "out", "models/last.pt", tmp_path)
     assert torch.load(last, weights_only=True)["epoch"] == 1
     assert f"the next leg: --before {tmp_path / 'out'}" in caplog.messages[-1]

@@ -173,7 +173,8 @@ def fold_scores(run: Path, datalist: Path) -> list[CaseScore]:
 
     rows = read_scores(run / "evaluation")
     common = yaml.safe_load((run / "configs" / "common.yaml").read_text(encoding="utf-8"))
-    part = load_datalist(datalist, "test", at_most=common.get("cases_at_most"))
+    at_most = common.get("cases_at_most")
+    part = load_datalist(datalist, "test", at_most=at_most if isinstance(at_most, int) else None)
     wanted, scored = {case["id"] for case in part}, {row.case for row in rows}
     twice = {case for (case, _), count in Counter((row.case, row.region) for row in rows).items() if count > 1}
     wrong = {"missing": wanted - scored, "twice": twice, "not of this fold": scored - wanted}

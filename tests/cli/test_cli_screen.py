@@ -58,7 +58,7 @@ OURS = (
     r"=== [a-z ]+",
     r"epoch \d/\d loss .*",
     r"resumed after epoch 1 of 2",
-    r"started for 1 epochs, resumed for 2: the learning rate's schedule stays as it was started",
+    r"started for 1 epochs, resumed for 2: the learning rate goes on as in a run of 2 epochs, at .*",
     r"precision auto: .*",
     r"waiting for data: \d+\.\d % of the steps' time \(\d+\.\d of \d+\.\d s\)",
     r"\d of \d cases done, 0 failed.*",

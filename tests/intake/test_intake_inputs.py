@@ -13,6 +13,7 @@ import pytest
 import SimpleITK
 from PIL import Image as Pillow
 
+from medseg.datasets import list_inputs
 from medseg.errors import DataError, ImageError
 from medseg.intake import Input, case_id, find_inputs, passed_over, read_image, require_input
 from medseg.intake.inspection import inspect
@@ -99,6 +100,19 @@ def test_images_and_labels_of_a_data_set_are_not_both_segmented(tmp_path: Path) 
     touch(tmp_path / "labels", "a.nii.gz")
     with pytest.raises(DataError, match=r"id a; got .*images/a\.nii\.gz and .*labels/a\.nii\.gz; .*their folders"):
         find_inputs(tmp_path)
+
+
+def test_what_medseg_wrote_is_no_image_to_segment(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its masks are inputs all the same, to be scored."""
+    touch(tmp_path, "a.nii.gz", "a_manifest.json", "a_preview.png")
+    with pytest.raises(DataError, match=r"a_preview\.png: by its name a preview"):
+        find_inputs(tmp_path / "a_preview.png")
+    assert [found.id for found in find_inputs(tmp_path)] == ["a"]
+    with pytest.raises(DataError, match="no image found; got 1 masks that medseg wrote"):
+        list_inputs(tmp_path)
+    touch(tmp_path, "b.nii.gz")
+    assert [item["id"] for item in list_inputs(tmp_path)] == ["b"]
+    assert "passed over: 1 masks that medseg wrote" in caplog.text
 
 
 def test_two_inputs_with_one_id_are_refused(tmp_path: Path, make_series: Make) -> None:

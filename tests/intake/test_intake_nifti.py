@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medseg.errors import ImageError, MedsegError
+from medseg.errors import ImageError, LabelError, MedsegError
 from medseg.intake import read_image, read_label
 
 AFFINE = np.array([[-2.0, 0.0, 0, 10], [0, 3, 0, -20], [0, 0, 4, 30], [0, 0, 0, 1]])
@@ -89,3 +89,22 @@ def test_what_has_no_header_is_refused(tmp_path: Path, name: str, content: bytes
 @pytest.mark.real_data
 def test_a_whole_ct_reads_as_nibabel_reads_it(real_data: Path) -> None:
     same_as_nibabel(real_data / "chest_ct_nlst" / "ct.nii.gz")
+
+
+@pytest.mark.parametrize("most", [2, 3, 25])
+def test_a_mask_that_was_scaled_into_bytes_comes_back_as_its_labels(tmp_path: Path, most: int) -> None:
+    """nibabel saves floating numbers as bytes with a slope of 2/255 and the like: label 1 is 0.996 then."""
+    labels = np.arange(most + 1, dtype=np.float64).reshape(-1, 1, 1) * np.ones((1, 3, 4))
+    image = nib.Nifti1Image(labels, np.eye(4))
+    image.set_data_dtype(np.uint8)
+    nib.save(image, tmp_path / "mask.nii.gz")
+    assert nib.load(tmp_path / "mask.nii.gz").dataobj.slope != 1
+    assert np.array_equal(read_label(tmp_path / "mask.nii.gz").array, labels)
+
+
+def test_a_scaled_mask_with_values_between_labels_is_refused(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.array([0.0, 0.5, 1.0, 2.0]).reshape(4, 1, 1), np.eye(4))
+    image.set_data_dtype(np.uint8)
+    nib.save(image, tmp_path / "mask.nii")
+    with pytest.raises(LabelError, match="values that are no integers"):
+        read_label(tmp_path / "mask.nii")

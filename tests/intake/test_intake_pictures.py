@@ -67,7 +67,7 @@ def test_equal_channels_with_opaque_alpha_are_grey(tmp_path: Path, channels: int
 def colour_pictures() -> dict[str, Pillow.Image]:
     red = np.stack([GREY, GREY * 0, GREY], -1)
     palette = Pillow.fromarray(GREY % 4, "L").convert("P")
-    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    palette.putpalette([9, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
     clear = np.stack([GREY, GREY, GREY, np.full_like(GREY, 128)], -1)
     return {
         "rgb": Pillow.fromarray(red),
@@ -121,3 +121,18 @@ def test_constant_pages_and_turned_photographs_are_refused(tmp_path: Path) -> No
     exif[274] = 6
     with pytest.raises(ImageError, match=r"EXIF orientation.*got 6"):
         read_image(save(tmp_path / "turned.jpg", GREY, exif=exif))
+
+
+def test_a_mask_with_a_palette_of_colours_holds_its_numbers(tmp_path: Path) -> None:
+    """As in Pascal VOC; where number 0 is another colour than black it may not be the background."""
+    numbers = np.array([[0, 1], [2, 0]], dtype=np.uint8)
+    for name, first in (("voc", (0, 0, 0)), ("green", (0, 255, 0))):
+        picture = Pillow.fromarray(numbers).convert("P")
+        picture.putpalette([*first, 128, 0, 0, 0, 128, 0, *[9, 9, 9] * 253])
+        picture.putdata(numbers.ravel())
+        picture.save(tmp_path / f"{name}.png")
+    assert np.array_equal(read_label(tmp_path / "voc.png").array, numbers.T)
+    with pytest.raises(ImageError, match="shows colours"):
+        read_image(tmp_path / "voc.png")
+    with pytest.raises(LabelError, match="shows colours"):
+        read_label(tmp_path / "green.png")

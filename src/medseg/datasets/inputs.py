@@ -16,7 +16,8 @@ def list_inputs(
 ) -> list[dict[str, str]]:
     """[{"id", "image"}] for an image, a folder of images, a DICOM series folder, or a folder of such folders.
 
-    A warning tells of archives and images in the folder that are no inputs.
+    Masks of a folder that medseg wrote are no images. A warning tells of them, and of archives and other images in the
+    folder that are no inputs.
 
     Parameters
     ----------
@@ -28,13 +29,17 @@ def list_inputs(
     DataError
         Nothing readable is there.
     """
-    from medseg.intake import find_inputs, passed_over
+    from medseg.intake import find_inputs, is_ours, passed_over
 
     wanted = None if series is None else str(series)
     items = find_inputs(Path(path), series=wanted, modality=None if wanted is None else modality)
-    found = [{"id": item.id, "image": str(Path(item.path).absolute())} for item in items]
-    if not found:
-        raise DataError(f"{path}: no image found", next_step="give an image file or a folder of images")
+    images = [item for item in items if item.path.is_dir() or not is_ours(item.path)]
+    if not images:
+        next_step = "give an image file or a folder of images"
+        raise DataError(f"{path}: no image found", got=f"{len(items)} masks that medseg wrote", next_step=next_step)
+    if len(images) < len(items):
+        logger.warning("%s: passed over: %d masks that medseg wrote", path, len(items) - len(images))
+    found = [{"id": item.id, "image": str(Path(item.path).absolute())} for item in images]
     aside = passed_over(Path(path), inputs=items) if Path(path).is_dir() else None
     if aside is not None:
         logger.warning("%s: passed over: %s", path, aside)

@@ -201,7 +201,7 @@ def read_plain(path: Path, *, as_label: bool = False) -> Image:
     if path.stat().st_size == 0:
         raise ImageError(f"{path}: the file is empty (0 bytes)", next_step="copy or export it again")
     if kind in NIFTI:
-        return read_nifti(path)
+        return read_nifti(path, as_label=as_label)
     if kind in ITK:
         return read_itk(path)
     if kind in RASTER:

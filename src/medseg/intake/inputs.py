@@ -70,6 +70,7 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
         raise DataError(f"{source}: no such file or folder")
     if source.is_file():
         _refuse_choice(source, series)
+        _refuse_picture_of_mask(source)
         return (Input(case_id(source), source),)
     inputs = _chosen_inputs(source, series, modality) if series is not None else _all_inputs(folder)
     if not inputs:
@@ -101,7 +102,7 @@ def _why_aside(path: Path) -> str | None:
         return "to be unpacked"
     if kind in _NOT_READ:
         return "of a format that is not read"
-    if is_plain_image(path) and not _is_ours(path):
+    if is_plain_image(path) and not is_ours(path):
         return "beside DICOM or below other images: give them by themselves"
     return None
 
@@ -219,11 +220,11 @@ def _all_inputs(source: Path) -> list[Input]:
 
 def _images_in(folder: Path) -> list[Path]:
     """The images directly in a folder of images, without what medseg wrote."""
-    return [entry for entry in _listed(folder) if _is_plain_input(entry) and not _is_ours(entry)]
+    return [entry for entry in _listed(folder) if _is_plain_input(entry) and not is_ours(entry)]
 
 
-def _is_ours(path: Path) -> bool:
-    """A preview or the like by its name, or a mask by the manifest beside it."""
+def is_ours(path: Path) -> bool:
+    """Whether medseg wrote a file: a preview or the like by its name, a mask by the manifest beside it."""
     return bool(_OUR_OUTPUTS.fullmatch(path.name)) or path.with_name(f"{stem(path)}_manifest.json").exists()
 
 
@@ -315,6 +316,14 @@ def _header_or_none(path: Path) -> Header | None:
 
 def _is_plain_input(path: Path) -> bool:
     return may_be_file(path) and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name) and not is_dicom(path)
+
+
+def _refuse_picture_of_mask(source: Path) -> None:
+    if _OUR_OUTPUTS.fullmatch(source.name) and not is_dicom(source):
+        raise DataError(
+            f"{source}: by its name a preview or the like that medseg wrote, and no image",
+            next_step="give the image that it shows; rename the file if it is one",
+        )
 
 
 def _refuse_choice(source: Path, series: str | None) -> None:

@@ -20,12 +20,18 @@ _DEFLATE_LIMIT = 1032
 _READ_BYTES = 1 << 22
 """Read at once: small enough to stay in a processor's cache between decompression and copy."""
 
+_HALF_STEP = 0.5001
+"""Of the steps in which scaled values are stored, with room for the rounding of float32."""
+
 _SCALED_VOXELS = 1 << 20
 """Scaled at once in float64, so that no second copy of the volume is held."""
 
 
-def read_nifti(path: Path) -> Image:
-    """A NIfTI volume as ``(X, Y, Z)``: scaled by its own slope and intercept, placed by its own affine."""
+def read_nifti(path: Path, *, as_label: bool = False) -> Image:
+    """A NIfTI volume as ``(X, Y, Z)``: scaled by its own slope and intercept, placed by its own affine.
+
+    A mask that was scaled to be stored in whole numbers comes back as the integers that it was.
+    """
     from isal.igzip_lib import IsalError
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
@@ -39,7 +45,7 @@ def read_nifti(path: Path) -> Image:
         _refuse_units(header, path)
         _refuse_bomb(header, path)
         affine = checked_affine(header.get_best_affine(), path)
-        array = _volume(_scaled(_stored(file, header), header), path)
+        array = _volume(_scaled(_stored(file, header), header, as_label=as_label), path)
     return Image(array, affine, path)
 
 
@@ -59,8 +65,11 @@ def _stored(file: IO[bytes], header: Any) -> Array:
     return values.reshape(shape, order="F")
 
 
-def _scaled(stored: Array, header: Any) -> Array:
-    """Stored values as they are where the file does not scale them; scaled values as float32."""
+def _scaled(stored: Array, header: Any, *, as_label: bool) -> Array:
+    """Stored values as they are where the file does not scale them; scaled values as float32.
+
+    Half a step of the stored numbers is what the scaling took off a label: 0.996 in a file of steps of 2/255 was 1.
+    """
     slope, intercept = header.get_slope_inter()
     if (slope, intercept) in ((None, None), (1.0, 0.0)) or stored.dtype.kind not in "iuf":
         return stored
@@ -68,6 +77,10 @@ def _scaled(stored: Array, header: Any) -> Array:
     for start in range(0, flat.size, _SCALED_VOXELS):
         part = slice(start, start + _SCALED_VOXELS)
         scaled[part] = flat[part] * float(slope) + float(intercept)
+    if as_label and stored.dtype.kind in "iu" and abs(float(slope)) < 1:
+        whole = np.rint(scaled)
+        if (np.abs(scaled - whole) <= _HALF_STEP * abs(float(slope))).all():
+            scaled = whole
     return scaled.reshape(stored.shape, order="F")
 
 

@@ -21,7 +21,8 @@ _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 def read_raster(path: Path, *, as_label: bool = False) -> Image:
     """A grey picture ``(X, Y)``: 1, 8 and 16 bits keep their values, spacing unknown.
 
-    Colours are refused (`LabelError` for a mask); a picture stored in colour whose channels are equal is grey.
+    Colours are refused (`LabelError` for a mask); a picture stored in colour whose channels are equal is grey. A mask
+    with a palette of colours holds their numbers, as in Pascal VOC, where number 0 is black.
     """
     from PIL import Image as Pillow
 
@@ -34,7 +35,10 @@ def read_raster(path: Path, *, as_label: bool = False) -> Image:
         with Pillow.open(path) as picture:
             picture.load()
             _refuse_ambiguous(picture, path)
-            array = _grey(picture, path, LabelError if as_label else ImageError)
+            if as_label and _is_colour_coded(picture):
+                array = np.asarray(picture)
+            else:
+                array = _grey(picture, path, LabelError if as_label else ImageError)
     return Image(array.T, np.eye(4), path, spacing_known=False)
 
 
@@ -48,6 +52,14 @@ def _refuse_ambiguous(picture: Any, path: Path) -> None:
             expected=1,
             next_step="save it the way it is shown, so that left and right are certain",
         )
+
+
+def _is_colour_coded(picture: Any) -> bool:
+    """Whether the numbers of a palette are what counts: it has colours, and its first is the black background."""
+    if picture.mode != "P" or "transparency" in picture.info:
+        return False
+    palette = np.reshape(picture.getpalette("RGB"), (-1, 3))
+    return bool((palette[0] == 0).all() and (palette != palette[:, :1]).any())
 
 
 def _grey(picture: Any, path: Path, error: type[ImageError | LabelError]) -> Array:

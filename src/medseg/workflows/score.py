@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,13 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from medseg.case import Image
-from medseg.errors import BundleError, DataError, MedsegError
+from medseg.errors import BundleError, DataError, MedsegError, OutputError
 from medseg.evaluation import CaseScore, ScorePlan, label_values, score_case, summarise, write_scores, write_summary
 from medseg.evaluation.strata import read_strata
 from medseg.evaluation.table import CASES_FILE, CaseRecord, truth_sha256, write_cases
 from medseg.intake import find_inputs, read_label
 from medseg.outputs import CaseReport, Report, prepare_output_folder, write_report
 from medseg.workflows.stratified import add_strata, known_patients
+
+logger = logging.getLogger(__name__)
+
+_MANIFEST = "_manifest.json"
+_FULL_SCALE = frozenset({255, 65535})
+"""What masks hold as the brightest grey of 8 and 16 bits."""
 
 
 def score(
@@ -32,8 +40,9 @@ def score(
     """Compare the masks of two folders (or two files) that have the same stems.
 
     Every non-zero label value that stands anywhere in truth or prediction, or that the plan names, is scored in every
-    case, as the region "label <value>". A truth without a prediction, and a prediction without a truth, is a failed
-    case of the report. One pair is held in memory at a time, and read once.
+    case, as the region "label <value>"; where one label is all there is, 1 on one side and 255 on the other, it is
+    label 1. A truth without a prediction, and a prediction without a truth, is a failed case of the report. One pair is
+    held in memory at a time. Of a folder with manifests the masks that they name are taken.
 
     Parameters
     ----------
@@ -53,6 +62,8 @@ def score(
     ------
     DataError
         A folder holds no mask, no stem stands in both, or patients or strata cannot be told.
+    OutputError
+        The output folder is that of the masks, or cannot be written.
     BundleError
         The plan names a region that is not of the form "label <value>".
     """
@@ -63,8 +74,11 @@ def score(
     of = known_patients(shared, pattern=patient_regex, table=patient_csv)
     chosen = [read_strata(wanted, of) for wanted in strata]
     folder = Path(output_dir)
+    _refuse_folder_of_masks(folder, Path(predictions), Path(truth))
     prepare_output_folder(folder)
     scored = {case: _score_one(case, predicted[case], expected[case], plan) for case in shared}
+    if _is_one_label_in_two_ways(scored.values()):
+        scored = {case: _score_one(case, predicted[case], expected[case], plan, binary=True) for case in shared}
     cases = [CaseReport(case, "failed" if one.reason else "done", reason=one.reason) for case, one in scored.items()]
     cases += [CaseReport(case, "failed", reason="no prediction") for case in sorted(expected.keys() - predicted.keys())]
     cases += [CaseReport(case, "failed", reason="no truth") for case in sorted(predicted.keys() - expected.keys())]
@@ -75,9 +89,40 @@ def score(
     return report
 
 
+def _refuse_folder_of_masks(folder: Path, predictions: Path, truth: Path) -> None:
+    if folder.resolve() in (predictions.resolve(), truth.resolve()):
+        raise OutputError(
+            f"output folder {folder}",
+            got="the folder of the masks",
+            expected="another one: report.json and the tables of whoever made the masks would be replaced",
+            next_step="name another folder",
+        )
+
+
+def _is_one_label_in_two_ways(scored: Iterable[_Scored]) -> bool:
+    """Whether both sides hold one label, but another value: 1, and 255 in masks that were made to be looked at.
+
+    Where they share no value for another reason a warning says so.
+    """
+    sides = [one.values for one in scored if not one.reason]
+    predicted, true = (frozenset[int]().union(*(side[i] for side in sides)) for i in (0, 1))
+    if not predicted or not true or predicted & true:
+        return False
+    told = f"predictions hold {_listed(predicted)}, truth {_listed(true)}"
+    if len(predicted) == len(true) == 1 and (predicted | true) & _FULL_SCALE:
+        logger.warning("%s: both are taken for label 1", told)
+        return True
+    logger.warning("%s, no value stands in both: are these masks of the same labels?", told)
+    return False
+
+
+def _listed(values: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(values)))
+
+
 def _files(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """The files of both sides by case, which have at least one case in common."""
-    predicted = {case.id: case.path for case in find_inputs(predictions)}
+    predicted = _masks(predictions)
     expected = {case.id: case.path for case in find_inputs(truth)}
     if predictions.is_file() and truth.is_file():
         expected = dict(zip(predicted, expected.values(), strict=True))
@@ -90,26 +135,47 @@ def _files(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str, P
     return predicted, expected
 
 
+def _masks(predictions: Path) -> dict[str, Path]:
+    """By the manifests where there are any: beside a mask lie those of further formats, under the same id."""
+    named = {}
+    for manifest in sorted(predictions.glob(f"*{_MANIFEST}")) if predictions.is_dir() else ():
+        try:
+            name = json.loads(manifest.read_text(encoding="utf-8"))["outputs"]["mask"]["file"]
+        except (OSError, ValueError, LookupError, TypeError):  # of a failed case, or not ours
+            continue
+        if (path := predictions / Path(str(name)).name).is_file():
+            named[manifest.name.removesuffix(_MANIFEST)] = path
+    return named or {case.id: case.path for case in find_inputs(predictions)}
+
+
 @dataclass(frozen=True)
 class _Scored:
-    """One case: a row for each label value that it holds, and its grid without voxels; or why there is none."""
+    """One case: a row for each label value that it holds, and its grid without voxels; or why there is none.
+
+    `values` are those of the prediction and of the truth, 0 apart.
+    """
 
     case: str
     rows: Mapping[int, CaseScore] = field(default_factory=dict)
     nothing: Image | None = None
     truth_sha256: str = ""
     reason: str | None = None
+    values: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
 
 
-def _score_one(case: str, predicted: Path, expected: Path, plan: ScorePlan) -> _Scored:
+def _score_one(case: str, predicted: Path, expected: Path, plan: ScorePlan, *, binary: bool = False) -> _Scored:
     try:
         prediction, truth = read_label(predicted), read_label(expected)
-        values = sorted({*label_values(prediction.array), *label_values(truth.array)} - {0})
+        sha256 = truth_sha256(truth)
+        if binary:
+            prediction, truth = (replace(one, array=(one.array != 0).astype(np.uint8)) for one in (prediction, truth))
+        held = [frozenset(label_values(one.array)) - {0} for one in (prediction, truth)]
+        values = sorted(held[0] | held[1])
         rows = _rows(case, prediction, truth, values, plan)
     except MedsegError as error:
         return _Scored(case, reason=str(error))
     nothing = replace(truth, array=np.zeros((1,) * truth.array.ndim, dtype=np.uint8))
-    return _Scored(case, dict(zip(values, rows, strict=True)), nothing, truth_sha256(truth))
+    return _Scored(case, dict(zip(values, rows, strict=True)), nothing, sha256, values=(held[0], held[1]))
 
 
 def _rows(case: str, prediction: Image, truth: Image, values: Sequence[int], plan: ScorePlan) -> list[CaseScore]:

@@ -41,6 +41,8 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["train", "ct_lung", "-o", "run"], "required: --datalist"),
         (["predict", "ct_lung", "-i", "x.nii.gz"], "required: -o"),
         (["data", "phantom", "-o", "x", "--cases", "0"], "got '0', expected a whole number from 1 on"),
+        (["data", "phantom", "-o", "x", "--seed", "-1"], "got '-1', expected a whole number from 0 on"),
+        (["data", "prepare", "pairs", "s", "-o", "d.json", "--seed", "-1"], "got '-1', expected a whole number from 0"),
         (["data", "phantom", "-o", "x", "--kind", "mr"], "invalid choice: 'mr'"),
         (["data", "prepare", "zip", "src", "-o", "d.json"], "invalid choice: 'zip'"),
         (

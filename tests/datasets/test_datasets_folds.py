@@ -69,3 +69,8 @@ def test_folds_differ_by_one_patient_at_most():
 def test_folds_that_cannot_be_filled_are_refused(patients, folds):
     with pytest.raises(DataError, match="cross-validation"):
         fold_of_patients(patients, folds=folds, seed=0)
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(DataError, match="a seed is negative; got -1"):
+        fold_of_patients(["a", "b"], folds=2, seed=-1)

@@ -74,6 +74,12 @@ def test_wide_phantoms_are_other_ones_and_the_same_for_the_same_seed(tmp_path: P
     assert first != other
 
 
+def test_a_negative_seed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a seed is negative; got -1"):
+        write_phantoms(tmp_path / "x", cases=1, seed=-1, kind="ct", dicom=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("cases", "kind", "wide", "message"),
     [(0, "ct", False, "0 cases"), (1, "mri", False, "'mri'"), (1, "xray", True, "only CT")],

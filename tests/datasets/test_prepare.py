@@ -289,6 +289,7 @@ def test_patients_by_table_with_and_without_suffix(tmp_path: Path) -> None:
         ({"patient_csv": "TWICE:who"}, "case a has two patients"),
         ({"patient_csv": "TABLE:who", "patient_regex": "a"}, "given twice"),
         ({"fractions": (0.9, 0.05, 0.05)}, "would be empty"),
+        ({"seed": -1}, "a seed is negative; got -1"),
     ],
 )
 def test_patients_that_cannot_be_told_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:

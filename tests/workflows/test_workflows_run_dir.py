@@ -171,6 +171,12 @@ def test_a_datalist_that_cannot_be_used_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_a_negative_seed_starts_nothing(volumes: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="the configuration's seed; got -1; expected a whole number from 0 on"):
+        train("mr_hippocampus", datalist=volumes, run_dir=tmp_path / "run", overrides={"seed": -1})
+    assert not (tmp_path / "run").exists()
+
+
 def test_values_from_python_are_written_as_plain_yaml(volumes: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
     changes = {**tiny, "window": (16, 16, 16), "initial_weights": None, "epochs": 1, "validate_every": 2}
     run = train("mr_hippocampus", datalist=volumes, run_dir=tmp_path / "run", overrides=changes)

@@ -48,7 +48,7 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
     BundleError
         `run_dir` holds anything that would be lost: weights or checkpoints unless `resume`, another bundle, files that
         no run wrote. Or `resume`, and it holds no run, another one (`medseg.bundle.resume`), or a finished one. Or
-        another process trains in it.
+        another process trains in it. Or the configuration's `seed` is no seed.
     DataError
         The datalist cannot be used, or `resume`, and it has other cases.
     OutputError
@@ -70,6 +70,7 @@ def _open(workflow: Any, run_dir: str, *, datalist: str, resume: bool) -> None:
     else:
         _refuse_overwriting(target)
     read_datalist(datalist)
+    _refuse_seed(workflow)
     configs = _run_configs(workflow, source)
     try:
         for name in ("configs", "docs", "models"):
@@ -94,6 +95,15 @@ def _refuse_overwriting(target: Path) -> None:
             expected="a new folder, so that nothing is lost",
             next_step="name another folder" + (", or continue this run with --resume" if _can_go_on(target) else ""),
         )
+
+
+def _refuse_seed(workflow: Any) -> None:
+    """The order of the cases and their augmentation are drawn from the seed long after the folder is written."""
+    if "seed" not in workflow.parser.config:
+        return
+    seed = workflow.parser.get_parsed_content("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise BundleError("the configuration's seed", got=repr(seed), expected="a whole number from 0 on")
 
 
 def _refuse_second_process(target: Path) -> None:

@@ -102,6 +102,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """A whole number from 0 on, as generators take it."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from 0 on")
+    return int(text)
+
+
 def overrides(words: Sequence[str]) -> dict[str, Any]:
     """`key=value` words as a dictionary; values are YAML, where `1e-4` is a number too.
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medseg.cli.arguments import Commands, UsageError, add_json, add_noun, add_output, add_verb, positive
+from medseg.cli.arguments import Commands, UsageError, add_json, add_noun, add_output, add_verb, positive, seed
 from medseg.cli.console import DONE, SOME_FAILED, say_result
 from medseg.cli.deidentify import add_deidentify, add_labels
 
@@ -74,7 +74,7 @@ def _add_phantom(commands: Commands) -> None:
     add_output(parser, does="folder for images/ and labels/ (layout: pairs)")
     parser.add_argument("--cases", metavar="N", type=positive, default=10, help="how many (default: 10)")
     parser.add_argument(
-        "--seed", metavar="S", type=int, default=0, help="the same seed gives the same files (default: 0)"
+        "--seed", metavar="S", type=seed, default=0, help="the same seed gives the same files (default: 0)"
     )
     parser.add_argument("--kind", choices=("ct", "xray"), default="ct", help="CT volumes or chest X-rays (default: ct)")
     parser.add_argument("--dicom", action="store_true", help="write the images as DICOM")
@@ -95,7 +95,7 @@ def _add_prepare(commands: Commands) -> None:
     parser.add_argument("layout", metavar="LAYOUT", choices=LAYOUTS, help=", ".join(LAYOUTS))
     parser.add_argument("source", metavar="SRC", type=Path, help="the data set's folder")
     add_output(parser, metavar="DATALIST.json", does="the datalist to write; leakage.json comes beside it")
-    parser.add_argument("--seed", metavar="S", type=int, default=42, help="seed of the split (default: 42)")
+    parser.add_argument("--seed", metavar="S", type=seed, default=42, help="seed of the split (default: 42)")
     parser.add_argument(
         "--fractions",
         metavar="F",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from medseg.cli.arguments import Commands, add_bundle, add_json, add_noun, add_verb
+from medseg.cli.arguments import Commands, add_bundle, add_json, add_noun, add_verb, seed
 from medseg.cli.console import DONE, say_result
 from medseg.cli.flags import add_datalist, add_device
 
@@ -31,7 +31,7 @@ def add_commands(commands: Commands) -> None:
         "--part", metavar="PART", default="validation", help="part of the datalist; all but validation are refused"
     )
     add_device(parser, default="as the bundle says")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="of folds and resamples (default: 0)")
+    parser.add_argument("--seed", metavar="S", type=seed, default=0, help="of folds and resamples (default: 0)")
     parser.add_argument("--print-only", action="store_true", help="show the result, leave the bundle as it is")
     parser.add_argument(
         "--trust",

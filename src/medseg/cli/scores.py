@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medseg.cli.arguments import Commands, Parser, add_json, add_output, add_run_log, add_verb
+from medseg.cli.arguments import Commands, Parser, add_json, add_output, add_run_log, add_verb, seed
 from medseg.cli.console import DONE, say_report, say_result
 from medseg.cli.score_options import add_score_options, score_plan
 
@@ -79,7 +79,7 @@ def _add_compare(commands: Commands) -> None:
     )
     _add_patient_csv(parser)
     add_strata(parser)
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="of resamples and sign patterns (default: 0)")
+    parser.add_argument("--seed", metavar="S", type=seed, default=0, help="of resamples and sign patterns (default: 0)")
     add_json(parser)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medseg.datasets.datalist import SECTIONS, datalist_from, write_json
+from medseg.datasets.splits import refuse_seed
 from medseg.errors import DataError
 
 ALL_CASES = "all.json"
@@ -21,8 +22,9 @@ def fold_of_patients(patients: Sequence[str], *, folds: int, seed: int) -> dict[
     Raises
     ------
     DataError
-        Fewer than two folds, or fewer patients than folds.
+        The seed is negative, there are fewer than two folds, or fewer patients than folds.
     """
+    refuse_seed(seed)
     unique = sorted(set(patients))
     if folds < 2 or len(unique) < folds:
         raise DataError("cross-validation", got=f"{folds} folds, {len(unique)} patients", expected="2 or more of both")

@@ -32,13 +32,20 @@ def split_by_patient(patients: Iterable[str], *, fractions: Sequence[float], see
     Raises
     ------
     DataError
-        The fractions are no shares, or a part with a fraction above 0 would be empty.
+        The seed is negative, the fractions are no shares, or a part with a fraction above 0 would be empty.
     """
+    refuse_seed(seed)
     unique = sorted(set(patients))
     sizes = _sizes(len(unique), _checked(fractions))
     order = np.random.default_rng(seed).permutation(len(unique))
     parts = [section for section, size in zip(SECTIONS, sizes, strict=True) for _ in range(size)]
     return {unique[i]: part for i, part in zip(order, parts, strict=True)}
+
+
+def refuse_seed(seed: int) -> None:
+    """Raise a DataError where `seed` is negative, which NumPy's generators do not take."""
+    if seed < 0:
+        raise DataError("a seed is negative", got=seed, expected="a whole number from 0 on")
 
 
 def _checked(fractions: Sequence[float]) -> tuple[float, ...]:

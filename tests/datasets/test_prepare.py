@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Picture
 
 from medseg.datasets import load_datalist, prepare, read_datalist
-from medseg.errors import DataError
+from medseg.errors import DataError, OutputError
 
 ALL = {"fractions": (1.0, 0.0, 0.0)}
 
@@ -151,6 +151,26 @@ def test_decathlon_names_every_bad_case_with_its_file(tmp_path: Path) -> None:
     }.items():  # fmt: skip
         assert sum(f"case {case}" in line and name in line for line in lines) == 1, case
     assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
+
+
+@pytest.mark.parametrize("given", ["src", "src/dataset.json"])
+def test_the_list_that_is_read_is_not_overwritten(tmp_path: Path, given: str) -> None:
+    list_of_source = decathlon(tmp_path / "src") / "dataset.json"
+    before = list_of_source.read_bytes()
+    with pytest.raises(OutputError, match=r"dataset\.json belongs to the data set .*; give the name of a new file"):
+        prepare("decathlon", tmp_path / given, list_of_source, **ALL)
+    assert list_of_source.read_bytes() == before
+    assert not (tmp_path / "src" / "leakage.json").exists()
+
+
+def test_within_the_source_only_a_datalist_is_written_anew(tmp_path: Path) -> None:
+    source = pairs(tmp_path / "src", {"a": square(1), "b": square(1)})
+    (source / "mine.json").write_text('{"training": []}')
+    with pytest.raises(OutputError, match=r"mine\.json belongs to the data set"):
+        prepare("pairs", source, source / "mine.json", **ALL)
+    first, again = (prepare("pairs", source, source / "d.json", seed=seed, **ALL) for seed in (1, 2))
+    assert first == again
+    assert read_datalist(again)["seed"] == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from medseg.datasets.leakage import Thumbnail, find_duplicates, leakage_report, 
 from medseg.datasets.patients import patients_of
 from medseg.datasets.problems import refuse_all
 from medseg.datasets.splits import split_by_patient
-from medseg.errors import DataError, MedsegError
+from medseg.errors import DataError, MedsegError, OutputError
 from medseg.files import sha256_of
 
 _log = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ def prepare(
     DataError
         The source does not have the layout, or some cases are incomplete, unreadable, doubtful or without a
         patient: all of them are named, with their files, in one message.
+    OutputError
+        `output` is a file of the source that no `prepare` wrote.
     """
     kind, folder, target = find_layout(layout), Path(source), Path(output).absolute()
     if target.suffix.lower() != ".json" or target.is_dir():
@@ -85,6 +88,7 @@ def prepare(
     if not folder.exists():
         raise DataError(f"{source} does not exist", next_step="give the folder of the data set")
     found = kind.find(folder)
+    _refuse_overwriting(target, folder, found)
     checked, problems = _check_all(kind, found)
     patients, without = patients_of([c.id for c in found.cases], pattern=patient_regex, table=patient_csv)
     refuse_all([*found.problems, *_twins(found.cases), *problems, *without], where=f"data set {folder}")
@@ -99,6 +103,26 @@ def prepare(
     content |= {name: len(content[section]) for name, section in counts.items()}
     _report_leakage(content, checked, target)
     return write_json(content, target)
+
+
+def _refuse_overwriting(target: Path, folder: Path, found: Found) -> None:
+    """The list that came with the data may be the only one: a datalist of `prepare` alone is written anew."""
+    file, root = target.resolve(), (folder if folder.is_dir() else folder.parent).resolve()
+    is_read = found.file is not None and file == found.file.resolve()
+    if is_read or (file.is_file() and root in file.parents and not _is_prepared(file)):
+        raise OutputError(
+            f"{target} belongs to the data set and would be overwritten",
+            expected="a new file, or a datalist of medseg data prepare",
+            next_step="give the name of a new file",
+        )
+
+
+def _is_prepared(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"fractions", *SECTIONS} <= content.keys()
 
 
 def _twins(cases: Sequence[RawCase]) -> list[str]:

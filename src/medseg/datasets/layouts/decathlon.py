@@ -36,7 +36,7 @@ def find(source: Path) -> Found:
     problems += _alone(cases, named)
     cases.sort(key=lambda case: case.id)
     about = {key: content[key] for key in _ABOUT if key in content}
-    return Found(tuple(cases), tuple(problems), _labels(content, file), about)
+    return Found(tuple(cases), tuple(problems), _labels(content, file), about, file)
 
 
 def read(case: RawCase) -> Image:

@@ -47,12 +47,15 @@ class Found:
         Label value -> name, where the source says it; None: whatever values the masks hold.
     about
         Further fields of the datalist (name, description, modality, ...).
+    file
+        The source's own list of its cases, where it has one.
     """
 
     cases: tuple[RawCase, ...]
     problems: tuple[str, ...] = ()
     labels: dict[int, str] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    file: Path | None = None
 
 
 Rewrite: TypeAlias = Callable[[Image], Image]

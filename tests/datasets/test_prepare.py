@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Picture
 
 from medseg.datasets import load_datalist, prepare, read_datalist
-from medseg.errors import DataError, OutputError
+from medseg.errors import DataError, LabelError, OutputError
 
 ALL = {"fractions": (1.0, 0.0, 0.0)}
 
@@ -217,6 +217,29 @@ def test_pairs_turns_binary_masks_into_ones(tmp_path: Path) -> None:
     assert values(Path(cases["b"]["label"])) == square(0).tolist()
     assert Path(cases["a"]["label"]).parent == tmp_path / "d_labels"
     assert read_datalist(out)["labels"] == {"0": "background", "1": "foreground"}
+
+
+def test_masks_of_1_and_masks_of_255_hold_one_label(tmp_path: Path) -> None:
+    source = pairs(tmp_path / "src", {"a": square(255), "b": square(1), "c": square(0)})
+    out = prepare("pairs", source, tmp_path / "d.json", **ALL)
+    cases = {case["id"]: case["label"] for case in load_datalist(out, "training")}
+    assert values(Path(cases["a"])) == values(Path(cases["b"])) == square(1).tolist()
+    assert read_datalist(out)["labels"] == {"0": "background", "1": "foreground"}
+
+
+def test_masks_of_255_and_of_another_value_are_refused(tmp_path: Path) -> None:
+    source = pairs(tmp_path / "src", {"a": square(255), "b": square(2)})
+    with pytest.raises(LabelError, match="got 2 in case b and 255 in case a; expected 0 and 1, or 0 and 255"):
+        prepare("pairs", source, tmp_path / "d.json", **ALL)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
+
+
+def test_255_beside_1_in_one_mask_is_a_label_of_its_own(tmp_path: Path) -> None:
+    both = square(1)
+    both[6] = 255
+    source = pairs(tmp_path / "src", {"a": both, "b": square(1), "c": square(255)})
+    out = prepare("pairs", source, tmp_path / "d.json", **ALL)
+    assert read_datalist(out)["labels"] == {"0": "background", "1": "label 1", "255": "label 255"}
 
 
 def test_pairs_keeps_classes_even_where_a_case_has_only_one(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def _write_labels(layout: Layout, checked: Sequence[_Checked], target: Path) -> 
     """
     from medseg.intake.files import is_dicom
 
-    rewrite = layout.rewrite(frozenset().union(*(c.values for c in checked)))
+    rewrite = layout.rewrite({c.raw.id: c.values for c in checked})
     folder = target.with_name(f"{target.stem}_labels")
 
     def file_of(raw: RawCase) -> Path:
@@ -188,8 +188,8 @@ def _item(case: _Checked, patient: str, label: Path, target: Path) -> dict[str, 
 
 
 def _header(found: Found, checked: Sequence[_Checked], layout: Layout, folder: Path) -> dict[str, Any]:
-    rewrite = layout.rewrite(values := frozenset().union(*(c.values for c in checked)))
-    binary = rewrite is not None or values <= {0, 1}
+    values = frozenset().union(*(c.values for c in checked))
+    binary = layout.rewrite({c.raw.id: c.values for c in checked}) is not None or values <= {0, 1}
     names = found.labels or (
         {0: "background", 1: "foreground"}
         if binary

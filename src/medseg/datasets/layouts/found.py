@@ -75,14 +75,14 @@ class Layout:
     read
         The label map of a case, (X, Y[, Z]) integers, as its masks give it.
     rewrite
-        All label values met in the data set -> how each label map is changed before it is written beside the
-        datalist, or None when the masks are used as they are.
+        The label values met in each case, by its id -> how each label map is changed before it is written beside
+        the datalist, or None when the masks are used as they are.
     """
 
     name: str
     find: Callable[[Path], Found]
     read: Callable[[RawCase], Image]
-    rewrite: Callable[[frozenset[int]], Rewrite | None]
+    rewrite: Callable[[Mapping[str, frozenset[int]]], Rewrite | None]
 
 
 def files_by_id(folder: Path) -> dict[str, list[Path]]:

@@ -7,7 +7,9 @@ Names are matched without their suffix; `_mask`, `_label`, `_labels`, `_seg` at 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -20,6 +22,8 @@ _MASK_FOLDERS = ("masks", "labels", "labelsTr")
 _IMAGE_ENDINGS = ("_0000",)
 _MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg")
 NAMES_FILE = "names.yaml"
+_WHITE = frozenset({255, 65535})
+"""What drawing programs store for 1, in 8 and in 16 bits."""
 _LOSSY = (".jpg", ".jpeg")
 
 
@@ -60,10 +64,37 @@ def read(case: RawCase) -> Image:
     return label
 
 
-def rewrite(values: frozenset[int]) -> Rewrite | None:
-    """Binary masks become 0/1: those of a data set in which one value other than 0 and 1 is met, such as 255."""
-    foreground = values - {0}
-    return None if len(foreground) != 1 or foreground == {1} else _as_binary
+def rewrite(values: Mapping[str, frozenset[int]]) -> Rewrite | None:
+    """Binary masks become 0/1: those of a data set in which one value other than 0 and 1 is met, such as 255.
+
+    Some masks may hold 1 and others 255 (or 65535) in its place: white stands for 1 where no mask holds two labels.
+
+    Raises
+    ------
+    LabelError
+        Each mask holds one label, which is white in some and another than 1 in others: one label or two, none can say.
+    """
+    foreground = frozenset().union(*values.values()) - {0}
+    if foreground <= {1} or any(len(own - {0}) > 1 for own in values.values()):
+        return None
+    if len(foreground) == 1 or foreground <= {1, *_WHITE}:
+        return _as_binary
+    if len(foreground) == 2 and foreground & _WHITE:
+        _refuse_unclear(values)
+    return None
+
+
+def _refuse_unclear(values: Mapping[str, frozenset[int]]) -> NoReturn:
+    first: dict[int, str] = {}
+    for case, own in values.items():
+        for value in own - {0}:
+            first.setdefault(value, case)
+    raise LabelError(
+        "each mask holds one label, but not all the same",
+        got=" and ".join(f"{value} in case {case}" for value, case in sorted(first.items())),
+        expected="0 and 1, or 0 and 255, where there is one label",
+        next_step="write the masks with 1 for the label; or with 1 and 2 where these are two labels",
+    )
 
 
 def _without_endings(files: dict[str, list[Path]], endings: tuple[str, ...], keep: set[str]) -> dict[str, list[Path]]:

@@ -153,6 +153,15 @@ def test_decathlon_names_every_bad_case_with_its_file(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
 
 
+def test_a_value_without_a_name_is_told_of_the_list_that_lacks_it(tmp_path: Path) -> None:
+    source = decathlon(tmp_path / "src", labels={"0": "background", "1": "Anterior"})
+    with pytest.raises(DataError) as info:
+        prepare("decathlon", source, tmp_path / "d.json", **ALL)
+    told = f"have no name in {source / 'dataset.json'}; got 2; expected only 0, 1; name them under \"labels\" there"
+    assert told in str(info.value)
+    assert "bundle" not in str(info.value)
+
+
 @pytest.mark.parametrize("given", ["src", "src/dataset.json"])
 def test_the_list_that_is_read_is_not_overwritten(tmp_path: Path, given: str) -> None:
     list_of_source = decathlon(tmp_path / "src") / "dataset.json"

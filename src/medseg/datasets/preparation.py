@@ -22,11 +22,12 @@ from medseg.datasets.leakage import Thumbnail, find_duplicates, leakage_report, 
 from medseg.datasets.patients import patients_of
 from medseg.datasets.problems import refuse_all
 from medseg.datasets.splits import split_by_patient
-from medseg.errors import DataError, MedsegError, OutputError
+from medseg.errors import DataError, LabelError, MedsegError, OutputError
 from medseg.files import sha256_of
 
 _log = logging.getLogger(__name__)
 _MOST_THREADS = 4
+_MOST_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,9 @@ def _twins(cases: Sequence[RawCase]) -> list[str]:
 
 
 def _check_all(layout: Layout, found: Found) -> tuple[list[_Checked], list[str]]:
-    allowed = None if found.labels is None else found.labels
-
     def check(raw: RawCase) -> _Checked | str:
         try:
-            return _check(layout, raw, allowed)
+            return _check(layout, raw, found)
         except MedsegError as error:
             text = str(error)
             return text if f"case {raw.id}" in text else f"case {raw.id}: {text}"
@@ -149,13 +148,27 @@ def _check_all(layout: Layout, found: Found) -> tuple[list[_Checked], list[str]]
     return [r for r in results if isinstance(r, _Checked)], [r for r in results if isinstance(r, str)]
 
 
-def _check(layout: Layout, raw: RawCase, allowed: dict[int, str] | None) -> _Checked:
+def _check(layout: Layout, raw: RawCase, found: Found) -> _Checked:
     from medseg.intake import check_pair, read_image
 
     image, label = read_image(raw.image), layout.read(raw)
-    check_pair(image, label, case_id=raw.id, labels=allowed)
+    check_pair(image, label, case_id=raw.id, labels=None)
     values = frozenset(int(v) for v in np.unique(label.array))
+    _refuse_unnamed(values, raw, found)
     return _Checked(raw, thumbnail(image), values, image.modality, label.array.ndim)
+
+
+def _refuse_unnamed(values: frozenset[int], raw: RawCase, found: Found) -> None:
+    """Refuse a mask with values that the source's list gives no name."""
+    named = values if found.labels is None else frozenset({0, *found.labels})
+    if unnamed := sorted(values - named):
+        more = f" and {len(unnamed) - _MOST_SHOWN} more" if len(unnamed) > _MOST_SHOWN else ""
+        raise LabelError(
+            f"case {raw.id}: {raw.masks[0]}: the mask holds values that have no name in {found.file or 'the layout'}",
+            got=", ".join(map(str, unnamed[:_MOST_SHOWN])) + more,
+            expected="only " + ", ".join(map(str, sorted(named))),
+            next_step='name them under "labels" there, or correct the mask',
+        )
 
 
 def _write_labels(layout: Layout, checked: Sequence[_Checked], target: Path) -> dict[str, Path]:

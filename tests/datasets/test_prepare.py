@@ -157,7 +157,7 @@ def test_a_value_without_a_name_is_told_of_the_list_that_lacks_it(tmp_path: Path
     source = decathlon(tmp_path / "src", labels={"0": "background", "1": "Anterior"})
     with pytest.raises(DataError) as info:
         prepare("decathlon", source, tmp_path / "d.json", **ALL)
-    told = f"have no name in {source / 'dataset.json'}; got 2; expected only 0, 1; name them under \"labels\" there"
+    told = f'have no name in {source / "dataset.json"}; got 2; expected only 0, 1; name them under "labels" there'
     assert told in str(info.value)
     assert "bundle" not in str(info.value)
 
@@ -270,6 +270,23 @@ def test_pairs_of_volumes_rewrites_on_the_same_grid(tmp_path: Path) -> None:
     assert np.argwhere(np.asarray(written.dataobj)).tolist() == [[1, 2, 3]]
     assert np.asarray(written.dataobj).max() == 1
     assert np.allclose(written.affine, np.diag([0.5, 0.5, 0.5, 1]))
+
+
+def test_pictures_beside_volumes_are_refused(tmp_path: Path) -> None:
+    source = pairs(tmp_path / "src", {"a": square(1)})
+    volume(source / "images" / "v.nii.gz", np.arange(120.0).reshape(4, 5, 6))
+    volume(source / "masks" / "v.nii.gz", np.ones((4, 5, 6), np.uint8))
+    with pytest.raises(DataError, match=r"got .*a\.jpg \(2-D\) and .*v\.nii\.gz \(3-D\)"):
+        prepare("pairs", source, tmp_path / "d.json", **ALL)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
+
+
+def test_a_data_set_of_empty_masks_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    prepare("pairs", pairs(tmp_path / "src", {"a": square(0), "b": square(0)}), tmp_path / "d.json", **ALL)
+    assert "no mask holds a label, all 2 are empty" in caplog.text
+    caplog.clear()
+    prepare("pairs", pairs(tmp_path / "one", {"a": square(0), "b": square(1)}), tmp_path / "e.json", **ALL)
+    assert "empty" not in caplog.text
 
 
 def test_pairs_matches_endings_only_where_names_differ(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def prepare(
     refuse_all([*found.problems, *_twins(found.cases), *problems, *without], where=f"data set {folder}")
     if not checked:
         raise DataError(f"{folder} holds no case", next_step=f"check the path and the layout {layout}")
+    _refuse_mixed(checked, folder)
     parts = split_by_patient(patients.values(), fractions=fractions, seed=seed)
     labels = _write_labels(kind, checked, target)
     content = _header(found, checked, kind, folder) | {"seed": seed, "fractions": [float(f) for f in fractions]}
@@ -169,6 +170,22 @@ def _refuse_unnamed(values: frozenset[int], raw: RawCase, found: Found) -> None:
             expected="only " + ", ".join(map(str, sorted(named))),
             next_step='name them under "labels" there, or correct the mask',
         )
+
+
+def _refuse_mixed(checked: Sequence[_Checked], folder: Path) -> None:
+    """Refuse pictures beside volumes; say so where there is nothing to learn."""
+    first: dict[int, Path] = {}
+    for case in checked:
+        first.setdefault(case.spatial_dims, case.raw.image)
+    if len(first) > 1:
+        raise DataError(
+            f"data set {folder} mixes pictures and volumes",
+            got=" and ".join(f"{image} ({dims}-D)" for dims, image in sorted(first.items())),
+            expected="images of as many axes",
+            next_step="prepare the two kinds apart, each in a folder of its own",
+        )
+    if all(case.values <= {0} for case in checked):
+        _log.warning("data set %s: no mask holds a label, all %d are empty: are these the masks?", folder, len(checked))
 
 
 def _write_labels(layout: Layout, checked: Sequence[_Checked], target: Path) -> dict[str, Path]:

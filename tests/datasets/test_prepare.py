@@ -11,49 +11,14 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image as Picture
+from prepare_parts import ALL, decathlon, montgomery, noise, pairs, picture, square, values, volume
 
 from medseg.datasets import load_datalist, prepare, read_datalist
 from medseg.errors import DataError, LabelError, OutputError
 
-ALL = {"fractions": (1.0, 0.0, 0.0)}
-
-
-def picture(path: Path, rows: Any) -> Path:
-    """A PNG whose rows are given from top to bottom."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Picture.fromarray(np.asarray(rows, dtype=np.uint8)).save(path)
-    return path
-
-
-def noise(path: Path, seed: int, size: int = 8) -> Path:
-    return picture(path, np.random.default_rng(seed).integers(0, 256, (size, size)))
-
-
-def volume(path: Path, array: Any, spacing: float = 1.0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(np.asarray(array), np.diag([spacing] * 3 + [1.0])), path)
-    return path
-
-
-def values(path: Path) -> list[list[int]]:
-    return np.asarray(Picture.open(path)).tolist()
-
-
-def montgomery(root: Path, *, heart: bool = True) -> Path:
-    noise(root / "CXR_png" / "x1.png", 0, 4)
-    masks = {
-        "rightMask": [[255, 255, 0, 0]] * 4,
-        "leftMask": [[0, 255, 255, 0]] * 2 + [[0, 0, 255, 255]] * 2,
-        "heartMask": [[0] * 4] * 3 + [[255, 255, 255, 0]],
-    }
-    for organ, rows in masks.items():
-        if heart or organ != "heartMask":
-            picture(root / "ManualMask" / organ / "x1.png", rows)
-    return root
-
 
 def test_montgomery_merges_the_organs_and_the_lung_wins(tmp_path: Path) -> None:
-    """Left and right overlap in column 1 above (the left one wins); the heart keeps only what no lung covers."""
+    """Left and right overlap in column 1 of `montgomery` (the left one wins); the heart keeps only what no lung covers."""
     source = montgomery(tmp_path / "src")
     picture(source / "ManualMask" / "heartMask" / "x1.png", [[0, 0, 0, 255]] + [[0] * 4] * 2 + [[255] * 4])
     out = prepare("montgomery", source, tmp_path / "lists" / "cxr.json", **ALL)
@@ -94,23 +59,6 @@ def test_montgomery_refuses_masks_that_are_none(tmp_path: Path, rows: list[list[
     picture(source / "ManualMask" / "rightMask" / "x1.png", rows)
     with pytest.raises(DataError, match=message):
         prepare("montgomery", source, tmp_path / "d.json", **ALL)
-
-
-def decathlon(root: Path, n: int = 3, **fields: Any) -> Path:
-    rng = np.random.default_rng(0)
-    for i in range(n):
-        volume(root / "imagesTr" / f"h_{i}.nii.gz", rng.normal(size=(5, 6, 7)).astype(np.float32))
-        volume(root / "labelsTr" / f"h_{i}.nii.gz", rng.integers(0, 3, (5, 6, 7)).astype(np.uint8))
-    names = [f"h_{i}.nii.gz" for i in range(n)]
-    content = {
-        "name": "Toy",
-        "labels": {"0": "background", "1": "Anterior", "2": "Posterior"},
-        "modality": {"0": "MRI"},
-        "training": [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names],
-        **fields,
-    }
-    (root / "dataset.json").write_text(json.dumps(content))
-    return root
 
 
 def test_decathlon_keeps_names_and_files(tmp_path: Path) -> None:
@@ -203,19 +151,6 @@ def test_two_cases_with_one_id_are_refused(tmp_path: Path) -> None:
     (source / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="case h_0: two cases have this id"):
         prepare("decathlon", source, tmp_path / "d.json", **ALL)
-
-
-def pairs(root: Path, masks: dict[str, Any], *, folder: str = "masks", suffix: str = ".jpg") -> Path:
-    for i, (name, rows) in enumerate(masks.items()):
-        noise(root / "images" / f"{name}{suffix}", i)
-        picture(root / folder / f"{name}.png", rows)
-    return root
-
-
-def square(value: int) -> np.ndarray:
-    rows = np.zeros((8, 8), np.uint8)
-    rows[2:4, 1:6] = value
-    return rows
 
 
 def test_pairs_turns_binary_masks_into_ones(tmp_path: Path) -> None:

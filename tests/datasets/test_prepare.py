@@ -135,6 +135,7 @@ def test_within_the_source_only_a_datalist_is_written_anew(tmp_path: Path) -> No
     [
         ({"training": None}, "lists no training cases"),
         ({"labels": None}, "names by value"),
+        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, r"labels that are regions .* got whole: \[1, 2\];"),
         ({"training": ["a.nii"]}, r"training\[0\]: got 'a.nii'"),
     ],
 )

@@ -70,6 +70,7 @@ def _parse(file: Path) -> dict[str, Any]:
 def _labels(content: Mapping[str, Any], file: Path) -> dict[int, str]:
     """Value -> name, from {"1": "liver"} (MSD) or {"liver": 1} (nnU-Net)."""
     labels = content.get("labels")
+    _refuse_regions(labels, file)
     try:
         if not isinstance(labels, dict) or not labels:
             raise ValueError(labels)
@@ -79,6 +80,18 @@ def _labels(content: Mapping[str, Any], file: Path) -> dict[int, str]:
         raise DataError(
             f"{file}: labels", got=labels, expected='names by value: {"0": "background", "1": ...}'
         ) from error
+
+
+def _refuse_regions(labels: Any, file: Path) -> None:
+    regions = {n: v for n, v in labels.items() if isinstance(v, list)} if isinstance(labels, dict) else {}
+    if regions:
+        raise DataError(
+            f"{file}: labels that are regions of several values (nnU-Net's region-based training)",
+            got=", ".join(f"{name}: {values}" for name, values in regions.items()),
+            expected="one value a name, as the masks hold it",
+            next_step='name each value in a copy of the file beside it, {"background": 0, "edema": 1, ...}, '
+            "and give that copy as the source",
+        )
 
 
 def _alone(cases: list[RawCase], named: set[Path]) -> list[str]:

@@ -82,6 +82,14 @@ def test_volumes_are_compared_in_the_patient_not_in_the_file() -> None:
     ]
 
 
+@pytest.mark.parametrize("axes", ["Y", "Z", "XY", "XYZ"])
+def test_volumes_are_found_mirrored_along_any_axis(axes: str) -> None:
+    flip = tuple("XYZ".index(axis) for axis in axes)
+    array = smooth(8, (21, 18, 9))
+    found = doubles({"a": volume(array), "b": volume(np.flip(array, flip)), "c": volume(smooth(9, (21, 18, 9)))})
+    assert found == [Duplicate(("a", "b"), tuple(axes), 0.0)]
+
+
 def save(path: Path, array: Array) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Picture.fromarray(np.ascontiguousarray(array.T)).save(path)

@@ -18,7 +18,7 @@ from medseg.errors import DataError, LabelError, OutputError
 
 
 def test_montgomery_merges_the_organs_and_the_lung_wins(tmp_path: Path) -> None:
-    """Left and right overlap in column 1 of `montgomery` (the left one wins); the heart keeps only what no lung covers."""
+    """Left and right overlap in column 1 of `montgomery`: the left one wins; the heart keeps what no lung covers."""
     source = montgomery(tmp_path / "src")
     picture(source / "ManualMask" / "heartMask" / "x1.png", [[0, 0, 0, 255]] + [[0] * 4] * 2 + [[255] * 4])
     out = prepare("montgomery", source, tmp_path / "lists" / "cxr.json", **ALL)

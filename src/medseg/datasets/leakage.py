@@ -54,7 +54,7 @@ class Duplicate:
     cases
         Their ids, sorted.
     flipped_axes
-        The axes along which one is mirrored ("X", "Y"); empty when both are the same way round.
+        The axes along which one is mirrored ("X", "Y", "Z"); empty when both are the same way round.
     mean_difference
         Mean difference of the pixels in 1/255 of the range; 0 where the pixels are equal.
     """
@@ -79,7 +79,7 @@ def thumbnail(image: Image) -> Thumbnail:
 def find_duplicates(thumbnails: Mapping[str, Thumbnail], load: Callable[[str], Image]) -> list[Duplicate]:
     """All pairs of cases that hold the same image, as it is or mirrored.
 
-    Pictures are compared under every flip of their two axes, volumes as they are and with left and right exchanged.
+    Pictures and volumes are compared as they are and mirrored along each axis and all combinations of axes.
 
     Parameters
     ----------
@@ -152,9 +152,8 @@ def _area_weights(size: int, bins: int) -> Array:
 
 
 def _flips(spatial_dims: int) -> Iterator[tuple[int, ...]]:
-    axes = (0, 1) if spatial_dims == 2 else (0,)
-    for n in range(len(axes) + 1):
-        yield from combinations(axes, n)
+    for n in range(spatial_dims + 1):
+        yield from combinations(range(spatial_dims), n)
 
 
 def _candidates(thumbnails: Sequence[Array], flip: tuple[int, ...]) -> Iterator[tuple[int, int]]:

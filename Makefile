@@ -43,7 +43,7 @@ lint: setup
 
 test: export OMP_NUM_THREADS = 1
 test: lint
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 # Into site/. mkdocs-material tells of its successor (Zensical) at each build unless the variable is set.
 docs: setup

@@ -75,7 +75,7 @@ def torchrun_words(*words: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONFAULTHANDLER": "1"}
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,7 @@ class Gone(BaseException):
     """Stands for what ends a process: no handler may swallow it."""
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize(("bundle", "workers"), [(BUNDLES[0], 1), (BUNDLES[0], 2), (BUNDLES[1], 2)])
 def test_any_number_of_workers_gives_the_same_weights(
     bundle: str, workers: int, datalists: dict[str, Path], whole_runs: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -31,13 +30,12 @@ def test_any_number_of_workers_gives_the_same_weights(
     assert_same_run(train(bundle, datalist=datalists[bundle], run_dir=tmp_path, overrides=changes), whole_runs[bundle])
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
 def test_bfloat16_gives_the_same_weights_whatever_lay_in_memory(
-    bundle: str, datalists: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    datalists: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The precision that CPUs with bfloat16 train in; the deepest maps of these runs are 2 voxels wide."""
-    step = TrainingStep.__call__
-    changes = {**tiny(bundle), "precision": "bf16", "epochs": 2}
+    """The precision that CPUs with bfloat16 train in; the deepest maps of this run are 2 voxels wide."""
+    bundle, step = "mr_hippocampus", TrainingStep.__call__
+    changes = {**tiny(bundle), "precision": "bf16", "epochs": 1}
     one = train(bundle, datalist=datalists[bundle], run_dir=tmp_path / "one", overrides=changes)
 
     def step_on_used_memory(self: TrainingStep, engine: Any, batch: Any) -> Any:
@@ -46,7 +44,7 @@ def test_bfloat16_gives_the_same_weights_whatever_lay_in_memory(
         return step(self, engine, batch)
 
     monkeypatch.setattr(TrainingStep, "__call__", step_on_used_memory)
-    other = train(bundle, datalist=datalists[bundle], run_dir=tmp_path / "other", overrides={**changes, "workers": 1})
+    other = train(bundle, datalist=datalists[bundle], run_dir=tmp_path / "other", overrides=changes)
     assert_same_run(one, other)
 
 

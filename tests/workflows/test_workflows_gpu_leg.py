@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,7 +118,8 @@ def test_a_leg_leaves_small_files_and_says_how_far_it_is(legs: Path, volumes: Pa
     assert {row.case for row in read_scores(legs / "3")} == {case["id"] for case in load_datalist(volumes, "test")}
     assert "epoch 1 of 9, " in last_line(legs / "1")
     assert last_line(legs / "1").endswith(f"; not finished, the next leg: --before {legs / '1'}")
-    assert last_line(legs / "2").endswith(f"; stopped by SIGTERM, the next leg: --before {legs / '2'}")
+    why = "(stopped by SIGTERM|not finished)"  # the signal may come before the first step
+    assert re.search(rf"; {why}, the next leg: --before {re.escape(str(legs / '2'))}$", last_line(legs / "2"))
     assert last_line(legs / "3").endswith("; finished")
     log = (legs / "3" / "log.txt").read_text(encoding="utf-8")
     assert "--resume" not in log  # of a folder that is gone
@@ -167,17 +169,19 @@ def test_a_run_that_could_not_be_scored_is_left_for_another_leg(
     script: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     volumes: Path,
-    legs: Path,
+    whole: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
+    (tmp_path / "before").mkdir()
+    script.pack(whole, tmp_path / "before")
     monkeypatch.setattr("medseg.workflows.evaluate", fail)
-    assert run_here(script, monkeypatch, words(volumes, tmp_path / "out", "--before", legs / "3")) == 130
+    assert run_here(script, monkeypatch, words(volumes, tmp_path / "out", "--before", tmp_path / "before")) == 130
     assert f"trained and not scored: another leg with --before {tmp_path / 'out'} scores it" in caplog.text
-    assert same_weights(tmp_path / "out" / "model.pt", legs / "3" / "model.pt")
+    assert same_weights(tmp_path / "out" / "model.pt", whole / "models" / "model.pt")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from measure import RESULTS, Table, machine
 
 from medseg.bundle import find_bundle
 from medseg.cli.arguments import overrides
-from medseg.datasets import load_datalist, write_folds
+from medseg.datasets import deal_folds, load_datalist, write_folds
 from medseg.evaluation import spread
 from medseg.evaluation.table import read_scores
 from medseg.workflows import evaluate, train
@@ -274,7 +274,8 @@ def main(options: argparse.Namespace) -> None:
         PAGE.write_text(page(sorted(RESULTS.glob("ablations_*.json"))), encoding="utf-8")
         return
     folder = options.output.resolve()
-    folds = write_folds(options.datalist, folder / "folds", folds=options.folds, seed=42, with_test=True)
+    dealt = deal_folds(options.datalist, folder / "folds", folds=options.folds, seed=42, with_test=True)
+    folds = write_folds(dealt, folder / "folds")
     scored = run_all(options, folds[options.fold])
     patients = {case["id"]: case["patient"] for case in load_datalist(folds[options.fold], "test")}
     cases = f"{len(patients)} cases, {len(options.seeds)} seeds"

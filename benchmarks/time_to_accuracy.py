@@ -39,7 +39,7 @@ from race import Kept, NnUNet, Ours, Race, Side
 
 from medseg.bundle import find_bundle, read_metadata
 from medseg.cli.arguments import overrides
-from medseg.datasets import prepare, read_datalist, write_folds
+from medseg.datasets import deal_folds, prepare, read_datalist, write_folds
 from medseg.review.report.svg import Drawing
 from medseg.workflows.compare import compare
 from medseg.workflows.score import score
@@ -74,7 +74,10 @@ def fold_datalist(options: argparse.Namespace, folder: Path) -> Path:
     listed: Path = options.datalist or folder / "all.json"
     if options.datalist is None:
         prepare("decathlon", options.data, listed, patient_regex=options.patient_regex)
-    folds = write_folds(listed, folder / "folds", folds=options.folds, seed=options.fold_seed, with_test=True)
+    folds = write_folds(
+        deal_folds(listed, folder / "folds", folds=options.folds, seed=options.fold_seed, with_test=True),
+        folder / "folds",
+    )
     content = read_datalist(folds[options.fold])
     for part in ("training", "validation", "test"):
         content[part] = content[part][: options.cases_at_most]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from medseg.datasets import read_datalist, write_folds
+from medseg.datasets import deal_folds, read_datalist, write_folds
 from medseg.datasets.folds import fold_of_patients
 from medseg.errors import DataError
 
@@ -31,12 +31,16 @@ def _case(folder, patient, number):
     return {"id": name, "patient": patient, "image": f"{name}_image.png", "label": f"{name}_label.png"}
 
 
+def _folds(datalist, folder, **given):
+    return write_folds(deal_folds(datalist, folder, **given), folder)
+
+
 def _patients(items):
     return {item["patient"] for item in items}
 
 
 def test_each_case_is_scored_once_and_no_patient_stands_on_two_sides(datalist, tmp_path):
-    folds = [read_datalist(path) for path in write_folds(datalist, tmp_path / "folds", folds=5, seed=1)]
+    folds = [read_datalist(path) for path in _folds(datalist, tmp_path / "folds", folds=5, seed=1)]
     scored = [item["id"] for fold in folds for item in fold["test"]]
     assert sorted(scored) == [f"p{p}_{n}" for p in range(5) for n in range(2)]
     for fold in folds:
@@ -48,13 +52,13 @@ def test_each_case_is_scored_once_and_no_patient_stands_on_two_sides(datalist, t
 
 
 def test_the_test_part_is_dealt_out_when_asked_for(datalist, tmp_path):
-    paths = write_folds(datalist, tmp_path / "folds", folds=2, seed=1, with_test=True)
+    paths = _folds(datalist, tmp_path / "folds", folds=2, seed=1, with_test=True)
     assert sum(len(read_datalist(path)["test"]) for path in paths) == 12
 
 
 def test_the_same_seed_gives_the_same_folds(datalist, tmp_path):
     one, two, other = (
-        [path.read_text() for path in write_folds(datalist, tmp_path / name, folds=3, seed=seed)]
+        [path.read_text() for path in _folds(datalist, tmp_path / name, folds=3, seed=seed)]
         for name, seed in (("one", 1), ("two", 1), ("other", 2))
     )
     assert one == two != other

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,11 +12,15 @@ import yaml
 
 from medseg.errors import BundleError, DataError
 
-MAY_DIFFER = (
-    *("epochs", "stop_after_minutes", "early_stop_patience", "validate_every", "initial_weights*"),
-    *("device", "precision", "deterministic", "compile_mode", "workers", "worker_timeout_s", "cache_dir", "backend"),
-    *("initialize", "finalize", "train::sampler::batch_size", "train::dataloader::batch_size*"),
-    *("train::trainer::network*", "train::trainer::loss_function*", "validate::dataloader::sampler*"),
+WITHOUT_EFFECT = ("device", "workers", "worker_timeout_s", "cache_dir", "stop_after_minutes")
+"""Settings of where and how fast a run is trained."""
+
+_MAY_DIFFER = (
+    *WITHOUT_EFFECT,
+    *("epochs", "early_stop_patience", "validate_every", "initial_weights*"),
+    *("precision", "deterministic", "compile_mode", "backend", "initialize", "finalize"),
+    *("train::sampler::batch_size", "train::dataloader::batch_size*", "train::trainer::network*"),
+    *("train::trainer::loss_function*", "validate::dataloader::sampler*"),
 )
 """Ids that say how long and on what a run goes on; the last ones are of the overlay for several processes."""
 
@@ -67,7 +70,7 @@ def _configuration(run: Path) -> dict[str, Any]:
 def _refuse_other_settings(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     old, new = dict(_flat(before)), dict(_flat(now))
     other = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    other = [name for name in other if not any(fnmatchcase(name, pattern) for pattern in MAY_DIFFER)]
+    other = [name for name in other if not any(fnmatchcase(name, pattern) for pattern in _MAY_DIFFER)]
     if other:
         raise BundleError(
             f"{run}: the run was started with other settings, and a resumed run keeps them",
@@ -119,6 +122,6 @@ def _difference(new: Mapping[str, Any], old: Mapping[str, Any], changed: list[st
 
 
 def _by_itself(run: Path) -> str:
-    place = shlex.quote(str(run))
-    command = f"medseg train {place} -o {place} --datalist {shlex.quote(str(run / 'datalist.json'))} --resume"
-    return f"resume it as it was started: {command}"
+    from medseg.training.stops import resume_command  # late: it brings torch
+
+    return f"resume it as it was started: {resume_command(run)}"

@@ -134,7 +134,9 @@ def _refuse_no_run(target: Path) -> None:
 
 
 def _can_go_on(folder: Path) -> bool:
-    return _is_run(folder) and any((folder / "models" / name).is_file() for name in ("last.pt", "before_last.pt"))
+    from medseg.training.checkpoint_files import has_checkpoint  # late: it brings torch
+
+    return _is_run(folder) and has_checkpoint(folder / "models")
 
 
 def _is_run(folder: Path) -> bool:

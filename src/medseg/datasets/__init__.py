@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from medseg.datasets.datalist import copy_datalist, load_datalist, read_datalist
-from medseg.datasets.folds import write_folds
+from medseg.datasets.folds import deal_folds, write_folds
 from medseg.datasets.inputs import list_inputs
 from medseg.datasets.leakage import find_leakage
 from medseg.datasets.preparation import prepare
@@ -26,6 +26,7 @@ __all__ = [
     "EpochSampler",
     "ShareSampler",
     "copy_datalist",
+    "deal_folds",
     "find_leakage",
     "list_inputs",
     "load_datalist",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ logger = logging.getLogger(__name__)
 
 SECTIONS = ("training", "validation", "test")
 _TEXT_FIELDS = ("id", "patient", "image", "label")
+
+
+def by_section(items: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The sections of a datalist and their numbers of cases, from the section and the entry of each case."""
+    parts: dict[str, list[dict[str, Any]]] = {section: [] for section in SECTIONS}
+    for section, item in items:
+        parts[section].append(item)
+    return {**parts, **{f"num{section.capitalize()}": len(cases) for section, cases in parts.items()}}
 
 
 def read_datalist(path: str | os.PathLike[str]) -> dict[str, Any]:

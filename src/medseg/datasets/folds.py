@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medseg.datasets.datalist import SECTIONS, datalist_from, write_json
+from medseg.datasets.datalist import SECTIONS, by_section, datalist_from, write_json
 from medseg.datasets.splits import refuse_seed
 from medseg.errors import DataError
 
@@ -32,39 +32,22 @@ def fold_of_patients(patients: Sequence[str], *, folds: int, seed: int) -> dict[
     return {unique[i]: place % folds for place, i in enumerate(order)}
 
 
-def write_folds(
-    path: str | os.PathLike[str],
-    output_dir: Path,
-    *,
-    folds: int,
-    seed: int,
-    validation_fraction: float = 0.1,
-    with_test: bool = False,
-) -> list[Path]:
-    """Write what `deal_folds` gives: all.json, and the returned fold_0.json, fold_1.json, ... in `output_dir`."""
-    dealt = deal_folds(
-        path, output_dir, folds=folds, seed=seed, validation_fraction=validation_fraction, with_test=with_test
-    )
-    written = {name: write_json(content, output_dir / name) for name, content in dealt.items()}
-    return [path for name, path in written.items() if name != ALL_CASES]
-
-
 def deal_folds(
     path: str | os.PathLike[str],
-    output_dir: Path,
+    folder: Path,
     *,
     folds: int,
     seed: int,
     validation_fraction: float = 0.1,
     with_test: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """The data lists of all folds by the names of their files, for `output_dir`: each fold in turn is the test part.
+    """The data lists of all folds by the names of their files, for `folder`: each fold in turn is the test part.
 
     Parameters
     ----------
     path
         The data list whose training and validation cases are dealt out; it comes first, as all.json.
-    output_dir
+    folder
         Where the lists will lie: the paths in them begin there. Nothing is written.
     folds
         How many.
@@ -81,21 +64,32 @@ def deal_folds(
     DataError
         As `read_datalist` and `fold_of_patients`; or no patient would be left for a part.
     """
-    content = datalist_from(path, output_dir.absolute())
+    content = datalist_from(path, folder.absolute())
     items = [item for section in SECTIONS if section != "test" or with_test for item in content[section]]
     of_patient = fold_of_patients([item["patient"] for item in items], folds=folds, seed=seed)
     dealt: dict[str, dict[str, Any]] = {ALL_CASES: content}
     for fold in range(folds):
         others = sorted(patient for patient, own in of_patient.items() if own != fold)
         chosen = _validation(others, validation_fraction, [seed, fold])
-        parts: dict[str, list[Any]] = {section: [] for section in SECTIONS}
-        for item in items:
-            own = of_patient[item["patient"]] == fold
-            parts["test" if own else "validation" if item["patient"] in chosen else "training"].append(item)
-        counts = {f"num{section.capitalize()}": len(parts[section]) for section in SECTIONS}
-        own_content = {**content, **parts, **counts, "fold": fold, "folds": folds, "fold_seed": seed}
-        dealt[f"fold_{fold}.json"] = own_content
+        parts = by_section(
+            ("test" if own == fold else "validation" if item["patient"] in chosen else "training", item)
+            for item, own in ((item, of_patient[item["patient"]]) for item in items)
+        )
+        about = {"fold": fold, "folds": folds, "fold_seed": seed}
+        dealt[f"fold_{fold}.json"] = {**content, **parts, **about}
     return dealt
+
+
+def write_folds(dealt: Mapping[str, Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Write the data lists that `deal_folds` gave for `folder`; those of the folds are returned, in their order.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written.
+    """
+    written = {name: write_json(content, folder / name) for name, content in dealt.items()}
+    return [path for name, path in written.items() if name != ALL_CASES]
 
 
 def _validation(patients: Sequence[str], fraction: float, seed: Sequence[int]) -> set[str]:

@@ -10,6 +10,9 @@ from medseg.case import Image
 from medseg.errors import LabelError, OutputError
 from medseg.files import atomic_write
 
+WHITE = frozenset({255, 65535})
+"""What drawing programs store for label 1, in 8 and in 16 bits."""
+
 
 def write_label(label: Image, folder: Path, case_id: str) -> Path:
     """Write a label map as `<case_id>.png` or `<case_id>.nii.gz`, values unchanged.

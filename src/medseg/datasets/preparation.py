@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from medseg.case import Image
-from medseg.datasets.datalist import SECTIONS, relative_path, write_json
+from medseg.datasets.datalist import SECTIONS, by_section, relative_path, write_json
 from medseg.datasets.label_files import write_label
 from medseg.datasets.layouts import Found, Layout, RawCase, find_layout
 from medseg.datasets.leakage import Thumbnail, find_duplicates, leakage_report, thumbnail
@@ -84,10 +84,7 @@ def prepare(
         `output` is a file of the source that no `prepare` wrote.
     """
     kind, folder, target = find_layout(layout), Path(source), Path(output).absolute()
-    if target.suffix.lower() != ".json" or target.is_dir():
-        raise DataError("the datalist to write", got=str(output), expected="a file name ending in .json")
-    if not folder.exists():
-        raise DataError(f"{source} does not exist", next_step="give the folder of the data set")
+    _refuse_paths(folder, target)
     found = kind.find(folder)
     _refuse_overwriting(target, folder, found)
     checked, problems = _check_all(kind, found)
@@ -99,12 +96,19 @@ def prepare(
     parts = split_by_patient(patients.values(), fractions=fractions, seed=seed)
     labels = _write_labels(kind, checked, target)
     content = _header(found, checked, kind, folder) | {"seed": seed, "fractions": [float(f) for f in fractions]}
-    items = [(parts[patients[c.raw.id]], _item(c, patients[c.raw.id], labels[c.raw.id], target)) for c in checked]
-    content |= {section: [item for part, item in items if part == section] for section in SECTIONS}
-    counts = {"numTraining": "training", "numValidation": "validation", "numTest": "test"}
-    content |= {name: len(content[section]) for name, section in counts.items()}
+    content |= by_section(
+        (parts[patient], _item(case, patient, labels[case.raw.id], target))
+        for case, patient in ((case, patients[case.raw.id]) for case in checked)
+    )
     _report_leakage(content, checked, target)
     return write_json(content, target)
+
+
+def _refuse_paths(folder: Path, target: Path) -> None:
+    if target.suffix.lower() != ".json" or target.is_dir():
+        raise DataError("the datalist to write", got=str(target), expected="a file name ending in .json")
+    if not folder.exists():
+        raise DataError(f"{folder} does not exist", next_step="give the folder of the data set")
 
 
 def _refuse_overwriting(target: Path, folder: Path, found: Found) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medseg.intake.files import read_image, read_label
-from medseg.intake.inputs import Input, case_id, find_inputs, is_ours, passed_over, require_input, source_files
+from medseg.intake.inputs import Input, case_id, find_inputs, passed_over, require_input, source_files
+from medseg.intake.own_outputs import is_ours
 from medseg.pairs import check_pair
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import DataError, ImageError
 from medseg.intake.files import is_dicom, is_plain_image, may_be_file, split_series, stem, suffix, visible
+from medseg.intake.own_outputs import is_ours, is_picture_of_mask
 
 if TYPE_CHECKING:
     from medseg.intake.dicom_header import Header
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 _NOT_READ = (".hdr", ".img", ".mgz", ".mgh", ".mnc", ".par", ".rec", ".npy", ".npz")
-_OUR_OUTPUTS = re.compile(r".+_(?:preview\.png|comparison\.png|probability_[0-9]+\.(?:png|nii\.gz))")
 
 
 @dataclass(frozen=True)
@@ -223,11 +222,6 @@ def _images_in(folder: Path) -> list[Path]:
     return [entry for entry in _listed(folder) if _is_plain_input(entry) and not is_ours(entry)]
 
 
-def is_ours(path: Path) -> bool:
-    """Whether medseg wrote a file: a preview or the like by its name, a mask by the manifest beside it."""
-    return bool(_OUR_OUTPUTS.fullmatch(path.name)) or path.with_name(f"{stem(path)}_manifest.json").exists()
-
-
 def _is_closed(path: Path) -> bool:
     """A folder that cannot be listed."""
     if not _is_folder(path):
@@ -315,11 +309,11 @@ def _header_or_none(path: Path) -> Header | None:
 
 
 def _is_plain_input(path: Path) -> bool:
-    return may_be_file(path) and is_plain_image(path) and not _OUR_OUTPUTS.fullmatch(path.name) and not is_dicom(path)
+    return may_be_file(path) and is_plain_image(path) and not is_picture_of_mask(path) and not is_dicom(path)
 
 
 def _refuse_picture_of_mask(source: Path) -> None:
-    if _OUR_OUTPUTS.fullmatch(source.name) and not is_dicom(source):
+    if is_picture_of_mask(source) and not is_dicom(source):
         raise DataError(
             f"{source}: by its name a preview or the like that medseg wrote, and no image",
             next_step="give the image that it shows; rename the file if it is one",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,44 +26,34 @@ class _InFloat32(nn.Module):
     """What a layer does whose map is small, in bfloat16 on a CPU."""
 
     def forward(self, x: Tensor, *more: Any) -> Any:
-        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not self.is_small(x):
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not _is_small(self, x.shape[2:]):
             return super().forward(x, *more)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float(), *more)
 
-    def is_small(self, x: Tensor) -> bool:
-        raise NotImplementedError
+
+def _is_small(layer: Any, sizes: Sequence[int]) -> bool:
+    """Whether the map is smaller than the kernel along an axis.
+
+    A transposed kernel lies over the output, which is as long as it and `stride` for each further voxel, less the
+    padding.
+    """
+    if not layer.transposed:
+        return any(size < kernel for size, kernel in zip(sizes, layer.kernel_size, strict=True))
+    settings = zip(sizes, layer.stride, layer.padding, layer.output_padding, strict=True)
+    return any((size - 1) * stride + more < 2 * padding for size, stride, padding, more in settings)
 
 
-class _Convolution(_InFloat32):
-    kernel_size: tuple[int, ...]
-
-    def is_small(self, x: Tensor) -> bool:
-        return any(size < kernel for size, kernel in zip(x.shape[2:], self.kernel_size, strict=True))
+class _Convolution2d(_InFloat32, nn.Conv2d): ...
 
 
-class _Transposed(_InFloat32):
-    """Its kernel lies over the output, which is as long as it and `stride` for each further voxel, less the padding."""
-
-    stride: tuple[int, ...]
-    padding: Any
-    output_padding: tuple[int, ...]
-
-    def is_small(self, x: Tensor) -> bool:
-        settings = zip(x.shape[2:], self.stride, self.padding, self.output_padding, strict=True)
-        return any((size - 1) * stride + more < 2 * padding for size, stride, padding, more in settings)
+class _Convolution3d(_InFloat32, nn.Conv3d): ...
 
 
-class _Convolution2d(_Convolution, nn.Conv2d): ...
+class _Transposed2d(_InFloat32, nn.ConvTranspose2d): ...
 
 
-class _Convolution3d(_Convolution, nn.Conv3d): ...
-
-
-class _Transposed2d(_Transposed, nn.ConvTranspose2d): ...
-
-
-class _Transposed3d(_Transposed, nn.ConvTranspose3d): ...
+class _Transposed3d(_InFloat32, nn.ConvTranspose3d): ...
 
 
 _EXACT: dict[type[nn.Module], type[nn.Module]] = {

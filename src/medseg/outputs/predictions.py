@@ -15,6 +15,7 @@ from medseg.errors import OutputError
 from medseg.files import atomic_write, sha256_of
 from medseg.geometry import spacing_mm, voxel_volume_ml
 from medseg.intake.description import describe_image
+from medseg.intake.own_outputs import manifest_path
 from medseg.outputs.folders import check_file_name
 from medseg.outputs.masks import write_mask
 from medseg.pictures import preview
@@ -106,10 +107,10 @@ def _write_manifest(
         "labels": _label_table(prediction),
         "outputs": {kind: {"file": name, "sha256": sha256_of(folder / name)} for kind, name in names.items()},
     }
-    name = f"{prediction.id}_manifest.json"
-    with atomic_write(folder / name) as temporary:
+    path = manifest_path(folder, prediction.id)
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return {**names, "manifest": name}
+    return {**names, "manifest": path.name}
 
 
 def _label_table(prediction: Prediction) -> list[dict[str, object]]:

@@ -24,6 +24,7 @@ from medseg.errors import BundleError, RunError
 from medseg.evaluation.flag_record import FLAGS_FILE, write_flags
 from medseg.files import SharedFolder, remove_own_temporaries
 from medseg.inference import Segmenter
+from medseg.intake.own_outputs import manifest_path
 from medseg.networks.weights import weights_sha256
 from medseg.outputs import (
     Algorithm,
@@ -230,7 +231,7 @@ class PredictCases:
     def take_over(self, work: CaseWork, manifest: Mapping[str, Any]) -> bool:
         """Make a case done with what an earlier run wrote."""
         work.outputs = {kind: one["file"] for kind, one in manifest["outputs"].items()}
-        work.outputs["manifest"] = f"{work.id}_manifest.json"
+        work.outputs["manifest"] = manifest_path(self.folder, work.id).name
         work.notes, work.resumed = tuple(manifest.get("notes", ())), True
         work.judgement, work.confidence = judgement_of(manifest), manifest.get("case_confidence", {})
         return True
@@ -311,7 +312,7 @@ class PredictCases:
         self._running.put(unit)
 
     def _manifest(self, work: CaseWork) -> Mapping[str, Any] | None:
-        path = self.folder / f"{work.id}_manifest.json"
+        path = manifest_path(self.folder, work.id)
         return valid_manifest(path, expected=self.expected(work), kinds=self.kinds())
 
     def _read_all(self, unit: Unit) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medseg.bundle.resume import WITHOUT_EFFECT
 from medseg.datasets.datalist import SECTIONS, load_datalist, write_json
-from medseg.datasets.folds import ALL_CASES, deal_folds
+from medseg.datasets.folds import ALL_CASES, deal_folds, write_folds
 from medseg.errors import DataError
 from medseg.evaluation.scores import CaseScore
 from medseg.evaluation.table import SCORES_FILE, read_scores, some
@@ -19,11 +20,11 @@ from medseg.evaluation.table import SCORES_FILE, read_scores, some
 logger = logging.getLogger(__name__)
 
 RECORD_FILE = "cross_validation.json"
-WITHOUT_EFFECT = (
-    *("bundle_root", "run_dir", "datalist", "dataset_dir", "device", "resume", "stop_after_minutes"),
-    *("workers", "worker_timeout_s", "cache_dir", "train::dataloader::num_workers", "train::dataset::cache"),
+_OF_ONE_FOLD = (
+    *WITHOUT_EFFECT,
+    *("bundle_root", "run_dir", "datalist", "dataset_dir", "resume"),
+    *("train::dataloader::num_workers", "train::dataset::cache"),
 )
-"""Settings of where and how fast a fold is trained: they may differ from fold to fold."""
 _OF_THE_BUNDLE = ("_meta_::name", "_meta_::network_data_format")
 _ABSENT = object()
 _OTHERWISE = "give what those were begun with, or another folder"
@@ -65,9 +66,8 @@ def open_folds(
     if begun:
         _refuse_other_cases(lists, dealt)
         _refuse_other_settings(record, settings, begun)
-    for name, content in dealt.items():
-        if not begun or name == ALL_CASES or not (lists / name).is_file():
-            write_json(content, lists / name)
+    kept = {name for name in dealt if begun and name != ALL_CASES and (lists / name).is_file()}
+    write_folds({name: content for name, content in dealt.items() if name not in kept}, lists)
     if not begun or not record.is_file():
         write_json({"settings": settings}, record)
     return [lists / name for name in dealt if name != ALL_CASES]
@@ -80,7 +80,7 @@ def begun_folds(folder: Path) -> list[str]:
 
 
 def training_settings(bundle: Path, *, overlays: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides how a fold is trained: the merged configuration without `WITHOUT_EFFECT`, as JSON holds it.
+    """What decides how a fold is trained: the merged configuration without what may differ from fold to fold.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def training_settings(bundle: Path, *, overlays: Sequence[str], overrides: Mappi
 
     found = dict(tree(merged_for(bundle, "train", overlays=overlays, overrides=overrides)))
     about = {name: found[name] for name in found if _below(name, _OF_THE_BUNDLE)}
-    rest = {name: found[name] for name in found if not _below(name, ("_meta_", *WITHOUT_EFFECT))}
+    rest = {name: found[name] for name in found if not _below(name, ("_meta_", *_OF_ONE_FOLD))}
     plain: dict[str, Any] = json.loads(json.dumps(about | rest, default=str))
     return plain
 

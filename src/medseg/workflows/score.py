@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,19 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from medseg.case import Image
+from medseg.datasets.label_files import WHITE
 from medseg.errors import BundleError, DataError, MedsegError, OutputError
 from medseg.evaluation import CaseScore, ScorePlan, label_values, score_case, summarise, write_scores, write_summary
 from medseg.evaluation.strata import read_strata
 from medseg.evaluation.table import CASES_FILE, CaseRecord, truth_sha256, write_cases
 from medseg.intake import find_inputs, read_label
+from medseg.intake.own_outputs import manifests_in, output_of
 from medseg.outputs import CaseReport, Report, prepare_output_folder, write_report
 from medseg.workflows.stratified import add_strata, known_patients
 
 logger = logging.getLogger(__name__)
-
-_MANIFEST = "_manifest.json"
-_FULL_SCALE = frozenset({255, 65535})
-"""What masks hold as the brightest grey of 8 and 16 bits."""
 
 
 def score(
@@ -109,7 +106,7 @@ def _is_one_label_in_two_ways(scored: Iterable[_Scored]) -> bool:
     if not predicted or not true or predicted & true:
         return False
     told = f"predictions hold {_listed(predicted)}, truth {_listed(true)}"
-    if len(predicted) == len(true) == 1 and (predicted | true) & _FULL_SCALE:
+    if len(predicted) == len(true) == 1 and (predicted | true) & WHITE:
         logger.warning("%s: both are taken for label 1", told)
         return True
     logger.warning("%s, no value stands in both: are these masks of the same labels?", told)
@@ -137,14 +134,8 @@ def _files(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str, P
 
 def _masks(predictions: Path) -> dict[str, Path]:
     """By the manifests where there are any: beside a mask lie those of further formats, under the same id."""
-    named = {}
-    for manifest in sorted(predictions.glob(f"*{_MANIFEST}")) if predictions.is_dir() else ():
-        try:
-            name = json.loads(manifest.read_text(encoding="utf-8"))["outputs"]["mask"]["file"]
-        except (OSError, ValueError, LookupError, TypeError):  # of a failed case, or not ours
-            continue
-        if (path := predictions / Path(str(name)).name).is_file():
-            named[manifest.name.removesuffix(_MANIFEST)] = path
+    manifests = manifests_in(predictions) if predictions.is_dir() else {}
+    named = {case: mask for case, one in manifests.items() if (mask := output_of(predictions, one, "mask"))}
     return named or {case.id: case.path for case in find_inputs(predictions)}
 
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 import numpy as np
 
 from medseg.case import Image
+from medseg.datasets.label_files import WHITE
 from medseg.datasets.layouts.found import Found, Layout, RawCase, Rewrite, files_by_id, subfolder
 from medseg.errors import LabelError
 
@@ -22,8 +23,6 @@ _MASK_FOLDERS = ("masks", "labels", "labelsTr")
 _IMAGE_ENDINGS = ("_0000",)
 _MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg")
 NAMES_FILE = "names.yaml"
-_WHITE = frozenset({255, 65535})
-"""What drawing programs store for 1, in 8 and in 16 bits."""
 _LOSSY = (".jpg", ".jpeg")
 
 
@@ -77,9 +76,9 @@ def rewrite(values: Mapping[str, frozenset[int]]) -> Rewrite | None:
     foreground = frozenset().union(*values.values()) - {0}
     if foreground <= {1} or any(len(own - {0}) > 1 for own in values.values()):
         return None
-    if len(foreground) == 1 or foreground <= {1, *_WHITE}:
+    if len(foreground) == 1 or foreground <= {1, *WHITE}:
         return _as_binary
-    if len(foreground) == 2 and foreground & _WHITE:
+    if len(foreground) == 2 and foreground & WHITE:
         _refuse_unclear(values)
     return None
 

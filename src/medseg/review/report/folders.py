@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from medseg.errors import DataError
 from medseg.files import sha256_of
+from medseg.intake.own_outputs import manifest_path
 
 Row: TypeAlias = Mapping[str, str]
 Kind: TypeAlias = Literal["evaluation", "scores", "predictions"]
@@ -194,7 +195,7 @@ def _results(folder: Path) -> Results:
     manifests = {}
     report = _json(folder / "report.json")
     for case in report.get("cases", []):
-        path = folder / f"{Path(str(case['id'])).name}_manifest.json"
+        path = manifest_path(folder, Path(str(case["id"])).name)
         if path.is_file():
             manifests[str(case["id"])] = _json(path)
     return Results(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from typing import Any
 from medseg.errors import MedsegError, ReviewError
 from medseg.evaluation.metrics import METRICS
 from medseg.evaluation.table import read_cases
+from medseg.intake.own_outputs import manifests_in, output_of
 from medseg.review.viewer.entries import Entry, Kind, key_of
 
 logger = logging.getLogger(__name__)
-
-_MANIFEST = "_manifest.json"
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> l
     """
     known, patients = _known(truth, datalist), {record.case: record.patient for record in read_cases(folder)}
     scores = read_scores(folder / "scores.csv")
-    manifests = dict(_manifests(folder))
-    masks = {name: mask for name, manifest in manifests.items() if (mask := _file(folder, manifest, "mask"))}
+    manifests = manifests_in(folder)
+    masks = {name: mask for name, manifest in manifests.items() if (mask := output_of(folder, manifest, "mask"))}
     if not manifests:
         masks = _masks(folder)
     if not masks:
@@ -87,42 +85,11 @@ def read_scores(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A manifest; empty where it is damaged, which is logged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        logger.warning("%s is passed over: %s", path.name, error)
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def inside(folder: Path, name: object) -> Path | None:
-    """A file that a manifest names, if it is there and truly in the folder, links followed."""
-    if not isinstance(name, str):
-        return None
-    path = (folder / Path(name).name).resolve()
-    return path if path.is_file() and path.parent == folder.resolve() else None
-
-
 def kind_of_mask(mask: Path) -> Kind:
     """Pictures have PNG masks."""
     from medseg.intake.files import RASTER, suffix
 
     return "picture" if suffix(mask) in RASTER else "volume"
-
-
-def _manifests(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in sorted(folder.glob(f"*{_MANIFEST}")):
-        content = read_manifest(path)
-        if content:
-            yield path.name.removesuffix(_MANIFEST), content
-
-
-def _file(folder: Path, manifest: Mapping[str, Any], kind: str) -> Path | None:
-    outputs = manifest.get("outputs")
-    entry = outputs.get(kind) if isinstance(outputs, Mapping) else None
-    return inside(folder, entry.get("file")) if isinstance(entry, Mapping) else None
 
 
 def _masks(folder: Path) -> dict[str, Path]:
@@ -153,7 +120,7 @@ def _entry(
         image=known.image or _named(folder, manifest.get("input")),
         prediction=mask,
         truth=known.truth or _named(folder, manifest.get("truth")),
-        preview=_file(folder, manifest, "preview"),
+        preview=output_of(folder, manifest, "preview"),
         manifest=manifest,
         scores=scores,
         patient=known.patient,

@@ -13,6 +13,7 @@ from medseg import __version__
 from medseg.case import Image
 from medseg.errors import MedsegError, ReviewError
 from medseg.files import sha256_of
+from medseg.intake.own_outputs import inside, read_manifest
 from medseg.review.viewer.access import Access
 from medseg.review.viewer.background import Background
 from medseg.review.viewer.cases import bundle_modality, details, label_names, summary
@@ -21,7 +22,7 @@ from medseg.review.viewer.child import WORKER, Child
 from medseg.review.viewer.corrections import Corrections, check_values, unpack_voxels
 from medseg.review.viewer.entries import AbsentError, Entries, Entry, key_of
 from medseg.review.viewer.export import Accepted
-from medseg.review.viewer.folder import inside, read_folder, read_manifest
+from medseg.review.viewer.folder import read_folder
 from medseg.review.viewer.jobs import Job, Jobs
 from medseg.review.viewer.reviews import Reviews, Status
 from medseg.review.viewer.session import Session

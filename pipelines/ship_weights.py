@@ -1,11 +1,12 @@
-"""Put the weights of a finished run into its bundle, if they score better than those that are there.
+"""Put the weights of a finished run into its bundle, if they score better on validation than those that are there.
 
 python pipelines/ship_weights.py BUNDLE RUN_DIR --command "medseg train ..." [--force]
 python pipelines/ship_weights.py BUNDLE --scores-only
 
-The run's best weights are halved to float16 and scored on the run's own test part in that form; what is shipped is
-what was scored. The bundle's metadata (eval_metrics) and docs/README.md (between the markers) get the scores, and
-models/scores.json those of that README, for `medseg bundle verify`; --scores-only writes nothing but that last file.
+The run's best weights are halved to float16 and, in that form, compared with the bundle's on the run's validation
+cases: test cases choose nothing. What is shipped is then scored on the run's test cases. The bundle's metadata
+(eval_metrics) and docs/README.md (between the markers) get the scores, and models/scores.json those of that README, for
+`medseg bundle verify`; --scores-only writes nothing but that last file.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 
 from medseg.bundle import find_bundle
 from medseg.bundle.verify import BEGIN, END, write_scores
+from medseg.datasets.datalist import datalist_from, write_json
 from medseg.evaluation.flag_record import read_flag_record
 from medseg.workflows import evaluate
 from medseg.workflows.flags import flag_record_path, learn_limits, learn_predictor, save_flag_record
@@ -49,20 +51,34 @@ def main() -> int:
         parser.error("RUN_DIR and --command are needed, or --scores-only")
     run = options.run.resolve()
     trial = halved(run, run.parent / f"{run.name}-half")
-    report = evaluate(trial, datalist=run / "datalist.json", output_dir=trial / "evaluation")
-    if report.failed:
-        print(f"not installed: {len(report.failed)} test cases failed, see {trial / 'evaluation' / 'report.json'}")
-        return 1
-    summary = json.loads((trial / "evaluation" / "summary.json").read_text(encoding="utf-8"))
-    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    new, old = mean_dice(summary), metadata["eval_metrics"].get("mean_dice")
+    validation = validation_as_test(run / "datalist.json", trial)
+    new = mean_dice(scored(trial, validation, trial / "validation"))
+    shipped = (bundle / "models" / "model.pt").is_file()
+    old = mean_dice(scored(bundle, validation, trial / "validation_before")) if shipped else None
     if old is not None and new <= old and not options.force:
-        print(f"not installed: test Dice {new:.4f}, the bundle's weights have {old:.4f}")
+        print(f"not installed: validation Dice {new:.4f}, the bundle's weights have {old:.4f}")
         return 1
-    install(trial, bundle, metadata, summary, options.command)
+    summary = scored(trial, run / "datalist.json", trial / "evaluation")
+    install(trial, bundle, summary, options.command)
     teach_flags(bundle, run / "datalist.json")
-    print(f"installed: test Dice {new:.4f} (before: {old})")
+    before = "" if old is None else f" (before: {old:.4f})"
+    print(f"installed: validation Dice {new:.4f}{before}, test Dice {mean_dice(summary):.4f}")
     return 0
+
+
+def validation_as_test(datalist: Path, folder: Path) -> Path:
+    """A data list whose test cases are the validation cases of `datalist`."""
+    content = datalist_from(datalist, folder)
+    return write_json({**content, "validation": [], "test": content["validation"]}, folder / "validation.json")
+
+
+def scored(bundle: Path, datalist: Path, folder: Path) -> dict[str, Any]:
+    """The summary of a bundle's scores on the test cases of a data list."""
+    report = evaluate(bundle, datalist=datalist, output_dir=folder)
+    if report.failed:
+        raise SystemExit(f"not installed: {len(report.failed)} cases failed, see {folder / 'report.json'}")
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return summary
 
 
 def teach_flags(bundle: Path, datalist: Path) -> None:
@@ -89,12 +105,13 @@ def halved(run: Path, trial: Path) -> Path:
 
 
 def mean_dice(summary: Mapping[str, Any]) -> float:
-    """Mean test Dice over the bundle's regions."""
+    """Mean Dice over the bundle's regions."""
     return float(summary["mean_over_regions"]["dice"]["mean"])
 
 
-def install(trial: Path, bundle: Path, metadata: dict[str, Any], summary: Mapping[str, Any], command: str) -> None:
+def install(trial: Path, bundle: Path, summary: Mapping[str, Any], command: str) -> None:
     """Weights, eval_metrics and the table of docs/README.md."""
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     (bundle / "models").mkdir(exist_ok=True)
     shutil.copyfile(trial / "models" / "model.pt", bundle / "models" / "model.pt")
     metadata["eval_metrics"] = {

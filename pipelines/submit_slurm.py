@@ -203,7 +203,7 @@ def run_here(todo: Sequence[str], under_way: Sequence[str], jobs: Jobs) -> int:
         time.sleep(0.5)
         for name in [name for name, (job, _) in running.items() if job.done()]:
             del running[name]
-            print(f"{name} is done" if is_done(name, jobs.options) else f"{name} has failed", flush=True)
+            print(f"{name} is done" if is_done(name, jobs.options) else f"{name} is not done", flush=True)
     wait_while(lambda: any(jobs.alive(name) for name in under_way), seconds=5)
     refuse_failed([*under_way, *todo], jobs)
     if not jobs.alive(MERGE):

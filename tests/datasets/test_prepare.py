@@ -315,6 +315,7 @@ def test_patients_that_cannot_be_told_are_refused(tmp_path: Path, options: dict[
         ("pairs", "nowhere", "d.json", "nowhere does not exist"),
         ("pairs", "src", "d.txt", r"a file name ending in \.json"),
         ("montgomery", "src", "d.json", "got images, masks; expected a folder CXR_png"),
+        ("pairs", "src", "leakage.json", "expected another name: the duplicates go there"),
         ("decathlon", "src", "d.json", "dataset.json cannot be read"),
     ],
 )

@@ -28,6 +28,7 @@ from medseg.files import sha256_of
 _log = logging.getLogger(__name__)
 _MOST_THREADS = 4
 _MOST_SHOWN = 8
+_LEAKAGE_FILE = "leakage.json"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def prepare(
 def _refuse_paths(folder: Path, target: Path) -> None:
     if target.suffix.lower() != ".json" or target.is_dir():
         raise DataError("the datalist to write", got=str(target), expected="a file name ending in .json")
+    if target.name == _LEAKAGE_FILE:
+        raise DataError("the datalist to write", got=target.name, expected="another name: the duplicates go there")
     if not folder.exists():
         raise DataError(f"{folder} does not exist", next_step="give the folder of the data set")
 
@@ -248,12 +251,12 @@ def _report_leakage(content: dict[str, Any], checked: Sequence[_Checked], target
         return read_image(files[case])
 
     report = leakage_report(content, find_duplicates({c.raw.id: c.thumbnail for c in checked}, load))
-    write_json(report, target.with_name("leakage.json"))
+    file = write_json(report, target.with_name(_LEAKAGE_FILE))
     if report["across_parts"]:
         _log.warning(
             "duplicates, identical or mirrored, that stand in two parts: %d; scores will be too good; see %s",
             report["across_parts"],
-            target.with_name("leakage.json"),
+            file,
         )
 
 

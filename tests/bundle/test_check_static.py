@@ -141,6 +141,12 @@ def test_a_number_written_as_a_text_is_told_once_and_not_where_it_is_used_too(mi
     assert [finding.code for finding in check(mine)] == ["number-as-text"]
 
 
+@pytest.mark.parametrize("series", ["2", "1.25"])
+def test_a_text_that_goes_where_texts_are_taken_may_be_a_number(series: str):
+    """`predict --series 2` sets this id, which goes into an argument that takes a text."""
+    assert check(find_bundle("ct_lung"), "inference", overrides={"series": series}) == []
+
+
 def _component_line(bundle: Path, file: str, line: int) -> int:
     """Where the component begins: what it lacks is told there (the trainer's key for its max_epochs)."""
     lines = (bundle / "configs" / file).read_text(encoding="utf-8").splitlines()

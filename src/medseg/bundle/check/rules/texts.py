@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 
 from medseg.bundle.check.context import Context
+from medseg.bundle.check.expressions import references
 from medseg.bundle.check.findings import Finding, did_you_mean
 from medseg.bundle.check.lines import Node
 from medseg.bundle.check.merged import arguments
 from medseg.bundle.check.signatures import signature
 from medseg.bundle.check.types import fits
-from medseg.bundle.check.values import components
+from medseg.bundle.check.values import components, texts
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _WORDS = {"true": "true", "false": "false", "none": "null", "null": "null", "yes": "true", "no": "false"}
@@ -54,7 +55,17 @@ def _meant(text: str) -> str | None:
 
 
 def _taken_as_text(context: Context) -> set[str]:
-    """Arguments whose annotation allows a text: `tag: "1"` is right there."""
+    """Arguments whose annotation allows a text, as `tag: "1"`; and ids that go into such arguments alone."""
+    takers = _text_arguments(context)
+    passed: set[str] = set()
+    elsewhere: set[str] = set()
+    for name, _, text in texts(context.merged):
+        for wanted in references(text):
+            (passed if name in takers and text == f"@{wanted}" else elsewhere).add(wanted)
+    return takers | (passed - elsewhere)
+
+
+def _text_arguments(context: Context) -> set[str]:
     found = set()
     for name, node in components(context.merged):
         target = node.content["_target_"].content

@@ -11,6 +11,7 @@ import pytest
 
 from medseg.errors import DataError, ImageError
 from medseg.intake import case_id, find_inputs, read_image, source_files
+from medseg.intake.inspection import inspect
 
 Make = Callable[..., Path]
 PIXELS = np.arange(6, dtype=np.int16).reshape(2, 3)
@@ -79,6 +80,20 @@ def test_what_is_ambiguous_is_refused_with_the_list(tmp_path: Path, make_series:
     for wanted in ("auto", "7"):
         with pytest.raises(DataError, match=told.format(wanted)):
             find_inputs(tmp_path, series=wanted)
+
+
+def test_half_a_series_is_never_taken_for_the_whole(tmp_path: Path, make_series: Make) -> None:
+    """One series in two folders, 3 and 4 slices, beside a whole one of 5."""
+    make_series(tmp_path / "a", [0, 4, 8], series="1.2.7.1", SeriesNumber=1)
+    make_series(tmp_path / "b", [2, 6, 10, 14], series="1.2.7.1", SeriesNumber=1)
+    make_series(tmp_path / "c", [0, 2, 4, 6, 8], series="1.2.7.2", SeriesNumber=2)
+    for wanted in ("auto", "1", "1.2.7.1"):
+        with pytest.raises(DataError, match=r"lies in several folders; got 3 images in .*a, 4 images in .*b"):
+            find_inputs(tmp_path, series=wanted)
+    with pytest.raises(DataError, match=r"two inputs .*one series: put all of its slices into one folder"):
+        find_inputs(tmp_path)
+    scattered = [[f.code for f in entry.findings if f.code == "scattered-series"] for entry in inspect(tmp_path)]
+    assert scattered == [["scattered-series"], ["scattered-series"], []]
 
 
 def test_what_fits_nothing_is_refused_with_the_list(study: Path, tmp_path: Path) -> None:

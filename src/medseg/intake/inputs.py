@@ -337,6 +337,15 @@ def _refuse_twins(inputs: Iterable[Input]) -> None:
                 f"two inputs with the id {found.id}",
                 got=f"{seen[found.id]} and {found.path}",
                 expected="one output per id",
-                next_step="rename one of them, or give them, or their folders, one at a time",
+                next_step=_twins_step(found.path),
             )
         seen[found.id] = found.path
+
+
+def _twins_step(path: Path) -> str:
+    """One id of two series' folders is one series: half of it must not be given alone."""
+    if path.is_dir() or split_series(path)[1] is not None:
+        from medseg.intake.series import SCATTERED_STEP
+
+        return f"they hold one series: {SCATTERED_STEP}"
+    return "rename one of them, or give them, or their folders, one at a time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +32,7 @@ from medseg.intake.files import (
 )
 from medseg.intake.hounsfield import hu_finding
 from medseg.intake.inputs import dicom_headers, folders_below
-from medseg.intake.series import Series, series_among
+from medseg.intake.series import SCATTERED_STEP, Series, series_among
 from medseg.pairs import grid_findings as pair_findings
 
 _IMAGE_FOLDERS = ("images", "imagesTr", "image")
@@ -103,7 +104,21 @@ def inspect(path: Path | str, *, modality: str | None = None) -> list[Entry]:
         return _sorted(_file_entries(folder, modality))
     folders = [folder] if uid is not None else folders_below(folder)
     entries = [entry for each in folders for entry in _folder_entries(each, modality)]
+    _tell_scattered(entries)
     return _sorted(entry for entry in entries if uid in (None, entry.series_uid))
+
+
+def _tell_scattered(entries: Sequence[Entry]) -> None:
+    """A warning for each folder that holds only a part, or a copy, of a series of slices."""
+    series = [entry for entry in entries if entry.kind == "series" and entry.series_uid]
+    folders = Counter(entry.series_uid for entry in series)
+    slices = {uid: sum(entry.slices or 0 for entry in series if entry.series_uid == uid) for uid in folders}
+    for entry in series:
+        if folders[entry.series_uid] > 1:
+            got = f"{entry.slices} of {slices[entry.series_uid]} slices, in {folders[entry.series_uid]} folders"
+            what = "its series lies in other folders too: parts of one volume, or copies"
+            finding = Finding("scattered-series", "warning", what, got, "all in one folder", SCATTERED_STEP)
+            entry.findings.append(finding)
 
 
 def _sorted(entries: Iterator[Entry] | Sequence[Entry]) -> list[Entry]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from medseg.errors import DataError
 from medseg.intake.dicom_header import WITHHELD, Header, description
@@ -16,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _MOST_LISTED = 12
+SCATTERED_STEP = "put all of its slices into one folder; where these are copies, take all but one away"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Series:
     @property
     def modality(self) -> str:
         return self.headers[0].modality or "unknown modality"
+
+    @property
+    def folder(self) -> Path:
+        return self.headers[0].path.parent
 
     @property
     def description(self) -> str:
@@ -105,18 +112,18 @@ def choose_series(found: Sequence[Series], wanted: str, *, modality: str | None)
     Raises
     ------
     DataError
-        No series fits, or more than one of a study.
+        No series fits, or more than one of a study, or one that lies in several folders: in parts, or as copies.
     """
     by_uid = [one for one in found if one.uid == wanted]
     if by_uid:
-        return [_only_one(by_uid, wanted)]
+        return [_only_one(by_uid, wanted, found)]
     studies = {study: [one for one in found if one.study == study] for study in dict.fromkeys(o.study for o in found)}
     chosen, without = [], []
     for series in studies.values():
         fitting = [one for one in series if modality in (None, one.modality)]
         fitting = _by_rule(fitting) if wanted == AUTO else [one for one in fitting if _is_called(one, wanted)]
         if fitting:
-            chosen.append(_only_one(fitting, wanted))
+            chosen.append(_only_one(fitting, wanted, found))
         else:
             without.append(_not_one("no series fits", series, wanted, modality))
     if not chosen:
@@ -137,13 +144,24 @@ def _by_rule(series: Sequence[Series]) -> list[Series]:
     """Of one study: no localiser or secondary capture, original before derived, then those with the most slices."""
     images = [one for one in series if not (one.is_localiser or one.is_capture)]
     images = [one for one in images if not one.is_derived] or images
-    most = max((one.slices for one in images), default=0)
-    return [one for one in images if one.slices == most]
+    slices: Counter[str] = Counter()
+    for one in images:
+        slices[one.uid] += one.slices
+    return [one for one in images if slices[one.uid] == max(slices.values())]
 
 
-def _only_one(fitting: Sequence[Series], wanted: str) -> Series:
-    if len(fitting) > 1:
+def _only_one(fitting: Sequence[Series], wanted: str, found: Sequence[Series]) -> Series:
+    """The one that fits; refused where it lies in several folders, as one of them alone may be a part of it."""
+    if len({one.uid for one in fitting}) > 1:
         raise _not_one("more than one series fits", fitting, wanted, None)
+    parts = [one for one in found if one.uid == fitting[0].uid]
+    if len(parts) > 1:
+        raise DataError(
+            f"the series that fits --series {wanted!r} lies in several folders",
+            got=", ".join(f"{one.slices} images in {one.folder}" for one in parts[:_MOST_LISTED]),
+            expected="all of it in one folder",
+            next_step=SCATTERED_STEP,
+        )
     return fitting[0]
 
 

@@ -182,6 +182,16 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         GeometryError,
         "does not fit into .* got 500 frames of 512 x 512 pixels",
     ),
+    "segments_of_one_number": (
+        {"SegmentSequence": [_item(SegmentNumber=1, SegmentLabel=name) for name in ("lung", "heart")]},
+        LabelError,
+        "several of its segments have one number; got 1",
+    ),
+    "segment_0": (
+        {"SegmentSequence": [_item(SegmentNumber=n, SegmentLabel="lung") for n in (0, 1)]},
+        LabelError,
+        "become background; got label value 0",
+    ),
     "no_segment_of_the_name": ({"names": {"rib": 1}}, LabelError, "got 'lung', 'heart'"),
 }
 
@@ -194,6 +204,12 @@ def test_a_seg_of_another_image_is_refused(name: str, make_seg: MakeSeg, series:
     with pytest.raises(kind, match=message) as caught:
         read_label(make_seg("BINARY", [(1, 2.0, FULL)], **changes), reference=series, names=names)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 0])
+def test_fractions_of_an_unknown_whole_are_refused(value: int | None, make_seg: MakeSeg, series: Path) -> None:
+    with pytest.raises(LabelError, match=r"which value is the whole; got MaximumFractionalValue (missing|0)"):
+        read_label(make_seg("FRACTIONAL", [(1, 2.0, FULL)], MaximumFractionalValue=value), reference=series)
 
 
 UNDESCRIBED = {"binary": ("BINARY", [(1, 2.0, FULL), (7, 2.0, FULL)]), "label_map": ("LABELMAP", [(0, 2.0, 7 * FULL)])}

@@ -118,6 +118,10 @@ DRAWN: dict[str, tuple[list[tuple[float, Points]], np.ndarray]] = {
     ),
     "two_on_a_slice": ([(2, square(1, 1)), (2, square(4, 5))], _volume((ONE, ONE, TWO), (slice(4, 6),) * 2 + (TWO,))),
     "the_same_twice": ([(1, square(1, 5)), (1, square(1, 5))], _volume((BIG, BIG, ONE))),
+    "the_same_twice_otherwise_written": (
+        [(1, square(1, 5)), (1, square(1, 5)[::-1]), (1.001, [*square(1, 5)[2:], *square(1, 5)[:2]])],
+        _volume((BIG, BIG, ONE)),
+    ),
     "rounded_position": ([(1.04, square(1, 5))], _volume((BIG, BIG, ONE))),
     "one_between_slices": ([(1.4, square(1, 5))], _volume((BIG, BIG, ONE))),
     "all_between_slices": ([(z, square(1, 5)) for z in (0.5, 1.5, 2.5)], _volume((BIG, BIG, slice(1, 3)))),
@@ -279,6 +283,43 @@ def test_contours_of_an_roi_that_is_not_named_are_refused(make_rt: MakeRt, serie
     data.save_as(path)
     with pytest.raises(LabelError, match="ROI numbers 9; expected some of 1, 2"):
         read_label(path, reference=series)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((0, 1), "become background; got label value 0 for number 0"),
+        ((-1, 1), "become background; got label value -1"),
+        ((2, 2), "several of its ROIs have one number; got 2"),
+    ],
+    ids=["0", "below 0", "twice"],
+)
+def test_numbers_that_are_no_labels_are_refused(
+    numbers: tuple[int, int], message: str, make_rt: MakeRt, series: Path
+) -> None:
+    path = make_rt({"A": [(1, square(1, 2))], "B": [(1, square(4, 5))]})
+    data = pydicom.dcmread(path)
+    for number, roi, contours in zip(numbers, data.StructureSetROISequence, data.ROIContourSequence, strict=True):
+        roi.ROINumber = contours.ReferencedROINumber = number
+    data.save_as(path)
+    with pytest.raises(LabelError, match=message):
+        read_label(path, reference=series)
+    if numbers != (2, 2):
+        assert set(np.unique(read_label(path, reference=series, names={"A": 5, "B": 6}).array)) == {0, 5, 6}
+
+
+def test_an_roi_of_another_frame_of_reference_is_refused_unless_names_leave_it_out(
+    make_rt: MakeRt, series: Path
+) -> None:
+    path = make_rt({"CT": [(1, square(1, 2))], "MR": [(1, square(4, 5))]})
+    data = pydicom.dcmread(path)
+    data.ReferencedFrameOfReferenceSequence.append(_frame("1.2.5", "1.2.6")[0])
+    data.StructureSetROISequence[1].ReferencedFrameOfReferenceUID = "1.2.5"
+    data.save_as(path)
+    for names in (None, {"MR": 1}):
+        with pytest.raises(GeometryError, match=r"another frame of reference than the image; got ROI numbers 2 in 1"):
+            read_label(path, reference=series, names=names)
+    assert read_label(path, reference=series, names={"CT": 1}).array.sum() == 4
 
 
 def test_an_roi_that_nobody_drew_is_left_out(make_rt: MakeRt, series: Path) -> None:

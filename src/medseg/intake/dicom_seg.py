@@ -71,14 +71,15 @@ def read_dicom_seg(path: Path, *, reference: Image, names: Names | None) -> Imag
         raise LabelError(
             f"{path}: unknown kind of segmentation", got=repr(kind), expected=f"one of {', '.join(_KINDS)}"
         )
-    values = values_of([s for s in segments if s[0] > 0], names, what="segments", path=path)
+    shown = [s for s in segments if s[0] > 0 or kind != "LABELMAP"]  # 0 may be the background of a label map
+    values = values_of(shown, names, what="segments", path=path)
     check_references(path, references, reference)
     frames = _frames(path, len(segments), reference)
     shape = reference.array.shape[1:]
     painter = Painter(shape, highest=max(values.values()), may_overlap=names is not None, path=path)
     with dicom_errors(path):
         places = _places(file, kind, len(frames), path, placed=reference.array.ndim == 4)
-        least = HALF * float(file.get("MaximumFractionalValue") or 1) if kind == "FRACTIONAL" else 1.0
+        least = HALF * _whole(file, path) if kind == "FRACTIONAL" else 1.0
     _refuse_strays(frames, [segment for segment, _ in places], {number for number, _ in segments} | {0}, path)
     for number, value in values.items():
         for stored, (segment, affine) in zip(frames, places, strict=True):
@@ -87,6 +88,19 @@ def read_dicom_seg(path: Path, *, reference: Image, names: Names | None) -> Imag
                 region, where = _place(inside.T, affine, reference, path)
                 painter.paint(region, value, where=where)
     return Image(painter.labels, reference.affine, path, None, reference.spacing_known)
+
+
+def _whole(file: Any, path: Path) -> float:
+    """What a fractional segment stores where a voxel is wholly inside; without it half of that is a guess."""
+    value = file.get("MaximumFractionalValue")
+    if not value:
+        raise LabelError(
+            f"{path}: a fractional segmentation that does not say which value is the whole",
+            got=f"MaximumFractionalValue {'missing' if value is None else value}",
+            expected="1 to 255",
+            next_step="export it again, or as a binary one",
+        )
+    return float(value)
 
 
 def _references(file: Any) -> References:

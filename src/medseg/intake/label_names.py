@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -72,13 +73,19 @@ def values_of(present: Sequence[tuple[int, str]], names: Names | None, *, what: 
     Raises
     ------
     LabelError
-        None of the names is in the file.
+        None of the names is in the file; two with one number; a label value below 1, which would be background.
     """
     if not present:
         raise LabelError(f"{path}: holds no {what}")
+    _refuse_twice([number for number, _ in present], what, path)
     if names is None:
-        return {number: number for number, _ in sorted(present)}
-    numbers = [(number, value) for name, value in names.items() for number, there in present if there.strip() == name]
+        return {number: _label_value(number, number, what, path) for number, _ in sorted(present)}
+    numbers = [
+        (number, _label_value(number, value, what, path))
+        for name, value in names.items()
+        for number, there in present
+        if there.strip() == name
+    ]
     if not numbers:
         raise LabelError(
             f"{path}: holds none of the {what} asked for",
@@ -87,6 +94,30 @@ def values_of(present: Sequence[tuple[int, str]], names: Names | None, *, what: 
             next_step="write the names as they stand in the file",
         )
     return dict(numbers)
+
+
+def _refuse_twice(numbers: Sequence[int], what: str, path: Path) -> None:
+    """Regions of one number cannot be told apart."""
+    twice = sorted(number for number, count in Counter(numbers).items() if count > 1)
+    if twice:
+        raise LabelError(
+            f"{path}: several of its {what} have one number",
+            got=", ".join(map(str, twice)),
+            expected="a number for each",
+            next_step="export it again",
+        )
+
+
+def _label_value(number: int, value: int, what: str, path: Path) -> int:
+    """`value`, refused where painting it would leave no trace."""
+    if value < 1:
+        raise LabelError(
+            f"{path}: one of its {what} would become background",
+            got=f"label value {value} for number {number}",
+            expected="label values from 1 on",
+            next_step="give a file of names",
+        )
+    return value
 
 
 class Painter:

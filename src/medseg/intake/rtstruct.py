@@ -25,6 +25,8 @@ FLAT = 0.25
 """A contour is flat when its points differ by less than this part of the slice spacing."""
 _SAME_GAP = 1.5
 """Neighbouring contours are joined up to this many times the typical distance; a wider gap parts two regions."""
+_SAME_DECIMALS = 2
+"""Of millimetres, to which two contours are the same."""
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _POINT = "POINT"
 
@@ -74,11 +76,12 @@ def read_rtstruct(path: Path, *, reference: Image, names: Names | None) -> Image
     with dicom_errors(path):
         file = dcmread(path)
         present = [(int(roi.ROINumber), str(roi.get("ROIName", ""))) for roi in file.StructureSetROISequence]
-        references = _references(file)
         _refuse_strays(file, [number for number, _ in present], path)
-    values = values_of(present, names, what="ROIs", path=path)
+        values = values_of(present, names, what="ROIs", path=path)
+        references = _references(file, values)
     source = check_references(path, references, reference)
     with dicom_errors(path):
+        _refuse_other_frames(file, values, source.frame_of_reference if source else "", path)
         found = {n: list(_contours(file, n, reference, source.instances if source else {}, path)) for n in values}
     if not any(found.values()):
         raise LabelError(f"{path}: its ROIs have no closed contours", got=f"{len(values)} ROIs")
@@ -91,7 +94,8 @@ def read_rtstruct(path: Path, *, reference: Image, names: Names | None) -> Image
     return Image(painter.labels, reference.affine, path, None)
 
 
-def _references(file: Any) -> References:
+def _references(file: Any, numbers: Collection[int]) -> References:
+    """What the ROIs of these `numbers` refer to."""
     frames, series = {str(file.get("FrameOfReferenceUID") or "")}, set()
     for frame in file.get("ReferencedFrameOfReferenceSequence") or []:
         frames.add(str(frame.get("FrameOfReferenceUID") or ""))
@@ -100,6 +104,7 @@ def _references(file: Any) -> References:
     instances = {
         str(image.ReferencedSOPInstanceUID)
         for roi in file.get("ROIContourSequence") or []
+        if int(roi.ReferencedROINumber) in numbers
         for contour in roi.get("ContourSequence") or []
         for image in contour.get("ContourImageSequence") or []
     }
@@ -115,9 +120,10 @@ def _contours(file: Any, number: int, reference: Image, instances: Mapping[str, 
             continue
         for contour in roi.get("ContourSequence") or []:
             data = _closed(contour, path)
-            if len(data) < 3 or data.tobytes() in seen:
+            corners = np.unique(data.round(_SAME_DECIMALS) + 0.0, axis=0).tobytes()  # wherever it begins, either way
+            if len(data) < 3 or corners in seen:
                 continue
-            seen.add(data.tobytes())
+            seen.add(corners)
             points = (to_voxel[:3, :3] @ data.T + to_voxel[:3, 3:]).T
             images = contour.get("ContourImageSequence") or []
             at = instances.get(str(images[0].ReferencedSOPInstanceUID)) if len(images) == 1 else None
@@ -159,6 +165,27 @@ def _refuse_strays(file: Any, numbers: Collection[int], path: Path) -> None:
             got=f"ROI numbers {', '.join(map(str, sorted(strays)))}",
             expected=f"some of {', '.join(map(str, sorted(numbers)))}",
             next_step="export it again",
+        )
+
+
+def _refuse_other_frames(file: Any, numbers: Collection[int], frame: str, path: Path) -> None:
+    """One file may hold ROIs of several images: what was drawn in another frame of reference lies elsewhere.
+
+    `frame` is that of the image, "" where it is not known.
+    """
+    stated = {
+        int(roi.ROINumber): uid
+        for roi in file.StructureSetROISequence
+        if int(roi.ROINumber) in numbers and (uid := str(roi.get("ReferencedFrameOfReferenceUID") or ""))
+    }
+    expected = frame or next(iter(stated.values()), "")
+    others = [number for number, uid in stated.items() if uid != expected]
+    if others:
+        raise GeometryError(
+            f"{path}: ROIs in another frame of reference than the image",
+            got=f"ROI numbers {', '.join(map(str, others))} in {stated[others[0]]}",
+            expected=expected,
+            next_step="leave them out by a file of names, or give the series that they were drawn on",
         )
 
 

@@ -189,3 +189,10 @@ def test_an_image_larger_than_the_memory_is_refused(
     monkeypatch.setattr(checks, "memory_bytes", lambda: 100)
     with pytest.raises(ImageError, match=r"larger than the memory; got 18 values: 0\.0 GB"):
         read_image(make_series(tmp_path / "ct", [0, 2, 4]))
+
+
+def test_values_in_the_upper_bits_are_refused(tmp_path: Path, make_dicom: Make) -> None:
+    """Old files may have them there; pydicom would give their lower bits alone."""
+    path = make_dicom(tmp_path / "a.dcm", STORED, BitsStored=12, HighBit=15)
+    with pytest.raises(ImageError, match=r"a\.dcm: its values .* got HighBit 15 of BitsStored 12; expected HighBit 11"):
+        read_image(path)

@@ -38,7 +38,7 @@ _TAGS = [
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("NominalScannedPixelSpacing", "SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
     *("ModalityLUTSequence", "RescaleType", "BitsAllocated", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("StudyInstanceUID", "SeriesNumber", "ImageType"),
+    *("StudyInstanceUID", "SeriesNumber", "ImageType", "HighBit"),
 ]
 _TRAITS = (
     *("TemporalPositionIdentifier", "EchoTime", "EchoNumbers", "DiffusionBValue", "TriggerTime", "InversionTime"),
@@ -60,6 +60,7 @@ MOST_INFLATED_BYTES = 1 << 32
 """The longest pixel data that DICOM can hold uncompressed."""
 _COUNTS = (
     *("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation", "NumberOfFrames"),
+    *("HighBit",),
 )
 _ID_DIGITS = 12
 WITHHELD = "(withheld)"

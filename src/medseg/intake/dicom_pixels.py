@@ -18,6 +18,7 @@ from medseg.intake.dicom_header import Header, dicom_errors, uid_name
 INVERTED = "MONOCHROME1"
 _GREY = (INVERTED, "MONOCHROME2")
 _HTJ2K = "1.2.840.10008.1.2.4.20"
+_RLE = "1.2.840.10008.1.2.5"
 _DECODERS = {_HTJ2K: "pip install 'medseg[codecs]' (pylibjpeg-openjpeg)"}
 _UNLIKELY_RATIO = 5000
 """No medical image is compressed to less than this part of itself."""
@@ -39,6 +40,8 @@ def stored_pixels(header: Header) -> Array:
         file = dcmread(path)
         syntax = UID(str(file.file_meta.TransferSyntaxUID))
     _refuse_undecodable(path, syntax)
+    if not syntax.is_compressed or syntax == _RLE:
+        _refuse_shifted(header)
     with dicom_errors(path, f"DICOM pixels ({uid_name(str(syntax))})", show_message=True):
         file.pixel_array_options(decoding_plugin="gdcm" if plugin.is_available(syntax) else "")
         return np.asarray(file.pixel_array)
@@ -156,6 +159,18 @@ def refuse_size(header: Header) -> None:
             next_step="the file is damaged or truncated: copy or export it again",
         )
     refuse_too_large(math.prod(shape), itemsize, header.path)
+
+
+def _refuse_shifted(header: Header) -> None:
+    """Refuse values that do not begin at the lowest bit, as old files may have it: pydicom would cut off others."""
+    stored, high = (header.tags.get(name) for name in ("BitsStored", "HighBit"))
+    if stored and high not in (None, "") and int(high) != int(stored) - 1:
+        raise ImageError(
+            f"{header.path}: its values do not begin at the lowest bit of their pixels",
+            got=f"HighBit {high} of BitsStored {stored}",
+            expected=f"HighBit {int(stored) - 1}",
+            next_step="export it again",
+        )
 
 
 def _refuse_undecodable(path: Path, syntax: Any) -> None:

@@ -147,6 +147,18 @@ def resample(image: Image, *, affine: Affine, shape: Sequence[int], nearest: boo
     return Image(array, affine, image.source, image.modality, image.spacing_known)
 
 
+def marked_outside(label: Image, image: Image) -> int:
+    """How many voxels of a mask ``(X, Y, Z)`` that are not 0 have their centre beside an image ``(C, X, Y, Z)``."""
+    to_image = np.linalg.inv(image.affine) @ label.affine
+    last = np.array(image.array.shape[-3:])[:, None] - 0.5 + _ROUNDING
+    count = 0
+    for z in np.flatnonzero(label.array.any(axis=(0, 1))):
+        x, y = np.nonzero(label.array[:, :, z])
+        places = to_image[:3, :3] @ np.stack([x, y, np.full(len(x), z)]) + to_image[:3, 3:]
+        count += int(((places < -0.5 - _ROUNDING) | (places > last)).any(axis=0).sum())
+    return count
+
+
 def grid_difference(a: Image, b: Image, *, spatial_dims: int, tolerance_mm: float = GRID_TOLERANCE_MM) -> str | None:
     """All that differs between the grids of two images ("size", "spacing", "direction", "origin"), with both values.
 

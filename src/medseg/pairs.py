@@ -10,7 +10,7 @@ import numpy as np
 from medseg.case import Array, Image
 from medseg.errors import LabelError
 from medseg.findings import Finding
-from medseg.geometry import GRID_TOLERANCE_MM, grid_difference, spacing_mm
+from medseg.geometry import GRID_TOLERANCE_MM, grid_difference, marked_outside, spacing_mm
 
 COPY_TOLERANCE = 0.1
 """A mask's header may be replaced by its image's where no voxel moves by more than this part of the smallest one."""
@@ -74,15 +74,9 @@ def _safe_repair(image: Image, label: Image) -> str | None:
     shape = image.array.shape[1:]
     if shape == label.array.shape and _largest_shift(image, label) <= COPY_TOLERANCE * min(spacing_mm(image.affine)):
         return f"--copy-geometry {reference}"
-    marked = np.argwhere(label.array)
-    if not len(marked):
+    if not label.array.any() or marked_outside(label, image):
         return None
-    ends = np.stack(np.meshgrid(*zip(marked.min(axis=0), marked.max(axis=0), strict=True), indexing="ij")).reshape(
-        3, -1
-    )
-    in_image = np.linalg.inv(image.affine) @ label.affine @ np.vstack([ends, np.ones(ends.shape[1])])
-    inside = (in_image[:3] >= -0.5) & (in_image[:3] <= np.array(shape)[:, None] - 0.5)
-    return f"--resample-label {reference}" if inside.all() else None
+    return f"--resample-label {reference}"
 
 
 def _largest_shift(image: Image, label: Image) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from medseg.case import Image
-from medseg.errors import GeometryError, ImageError, OutputError
+from medseg.errors import GeometryError, ImageError, MedsegError, OutputError
 from medseg.geometry import shear_deg, spacing_mm
 from medseg.intake import check_pair, read_image, read_label
 from medseg.intake.repair import copy_geometry, flip, put_on_grid, refuse_in_place, space_evenly, straighten
@@ -92,6 +93,26 @@ def test_no_slice_is_made_up(tmp_path: Path, make_series: Make, z_mm: list[float
         space_evenly(make_series(tmp_path / "ct", z_mm), slice_spacing_mm=2)
 
 
+@pytest.mark.parametrize(
+    ("mm", "told"),
+    [(11, "no volume would be left; got 11 mm"), (1e-12, "larger than the memory")],
+    ids=["too wide", "too narrow"],
+)
+def test_spacings_that_make_no_volume_are_refused(tmp_path: Path, make_series: Make, mm: float, told: str) -> None:
+    with pytest.raises(MedsegError, match=told):
+        space_evenly(make_series(tmp_path / "ct", [0, 2, 4.5, 6, 8, 10]), slice_spacing_mm=mm)
+
+
+def test_what_is_not_there_or_dicom_is_named(tmp_path: Path, make_series: Make) -> None:
+    series, missing = make_series(tmp_path / "ct", [0, 2]), tmp_path / "no.nii"
+    for repair in (straighten, partial(space_evenly, slice_spacing_mm=1), partial(copy_geometry, reference=series)):
+        with pytest.raises(ImageError, match=r"no\.nii: no such file or folder"):
+            repair(missing)
+    for repair in (copy_geometry, put_on_grid, partial(flip, axis="x")):
+        with pytest.raises(ImageError, match="ct: DICOM is not repaired in this way"):
+            repair(series, reference=series)
+
+
 def test_what_is_not_tilted_is_not_repaired(tmp_path: Path, make_series: Make) -> None:
     path = save(tmp_path / "a.nii", np.arange(8, dtype=np.int16).reshape(2, 2, 2), np.eye(4))
     for good in (path, make_series(tmp_path / "ct", [0, 2, 4])):
@@ -136,6 +157,13 @@ def test_a_mask_that_misses_the_image_is_refused(tmp_path: Path) -> None:
     mask = save(tmp_path / "m.nii", np.full((2, 2, 2), 3, np.uint8), away)
     with pytest.raises(GeometryError, match=r"labels that would be lost.*got labels 3"):
         put_on_grid(mask, reference=image)
+
+
+def test_what_lies_beside_the_image_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    image = save(tmp_path / "i.nii", np.arange(8, dtype=np.int16).reshape(2, 2, 2), np.eye(4))
+    mask = save(tmp_path / "m.nii", np.ones((2, 2, 5), np.uint8), np.eye(4))
+    assert put_on_grid(mask, reference=image).array.sum() == 8
+    assert "12 of its 20 marked voxels lie beside" in caplog.text
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])

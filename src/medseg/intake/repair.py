@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medseg.case import Array, Image
 from medseg.errors import GeometryError, ImageError, OutputError
-from medseg.geometry import resample, shear_deg, spacing_mm, upright_grid
+from medseg.geometry import marked_outside, resample, shear_deg, spacing_mm, upright_grid
 from medseg.intake.checks import checked_image, checked_label, refuse_too_large, shear_findings
 from medseg.intake.dicom_grid import Plane, grid_findings
 from medseg.intake.files import is_dicom, read_image, read_plain, split_series
+
+if TYPE_CHECKING:
+    from medseg.intake.dicom_image import Stack
+
+logger = logging.getLogger(__name__)
 
 AXES = ("x", "y", "z")
 
@@ -39,7 +46,7 @@ def straighten(path: Path) -> Image:
     GeometryError
         The voxel axes are perpendicular, or something else is wrong with the grid too.
     """
-    folder, uid = split_series(path)
+    folder, uid = _existing(path)
     if is_dicom(folder) or folder.is_dir():
         image = _series_with(folder, uid, "tilted-gantry")
     else:
@@ -58,11 +65,14 @@ def space_evenly(path: Path, *, slice_spacing_mm: float) -> Image:
     Raises
     ------
     GeometryError
-        The slices are evenly spaced, or something else is wrong with them (missing slices are not made up).
+        The slices are evenly spaced, or something else is wrong with them (missing slices are not made up); or fewer
+        than two slices would be left.
+    ImageError
+        More slices than the memory holds.
     """
     from medseg.intake.dicom_image import headers_of, read_stack
 
-    folder, uid = split_series(path)
+    folder, uid = _existing(path)
     if not (is_dicom(folder) or folder.is_dir()):
         raise _nothing_to_do(path, "uneven slices", "a file that is evenly spaced by its format")
     stack = read_stack(headers_of(folder, series=uid), path, allowed=frozenset({"uneven-spacing"}))
@@ -72,7 +82,7 @@ def space_evenly(path: Path, *, slice_spacing_mm: float) -> Image:
     if uneven[0].repair is None:
         raise uneven[0].error(path)
     heights = _heights_mm(stack.planes)
-    places = np.arange(0.0, heights[-1] + slice_spacing_mm * 1e-6, slice_spacing_mm)
+    places = _even_places(heights[-1], slice_spacing_mm, stack, path)
     affine = stack.affine.copy()
     affine[:3, 2] *= slice_spacing_mm / spacing_mm(stack.affine)[2]
     array = _between_slices(checked_image(Image(stack.array, affine, path)).array[0], heights, places)
@@ -81,7 +91,7 @@ def space_evenly(path: Path, *, slice_spacing_mm: float) -> Image:
 
 def copy_geometry(path: Path, *, reference: Path) -> Image:
     """The values ``(X, Y, Z)`` of a file with the affine of `reference`, which has as many voxels along each axis."""
-    image, target = read_plain(path), read_image(reference)
+    image, target = _plain(path), read_image(reference)
     _refuse_other_size(image, target)
     return replace(image, affine=target.affine, spacing_known=target.spacing_known)
 
@@ -89,12 +99,14 @@ def copy_geometry(path: Path, *, reference: Path) -> Image:
 def put_on_grid(path: Path, *, reference: Path) -> Image:
     """A mask ``(X, Y, Z)`` at the voxels of `reference`, each with the label of the nearest voxel.
 
+    What of the mask lies beside the reference is cut off, with a warning that tells how much.
+
     Raises
     ------
     GeometryError
-        A label lies outside the reference, or is lost between its voxels.
+        A label lies wholly outside the reference, or is lost between its voxels.
     """
-    label, target = checked_label(read_plain(path, as_label=True)), read_image(reference)
+    label, target = checked_label(_plain(path, as_label=True)), read_image(reference)
     if label.array.ndim != 3 or target.array.ndim != 4:
         raise ImageError(f"{path}: only volumes are resampled", got=f"{label.array.ndim} axes", expected=3)
     shape = target.array.shape[1:]
@@ -107,18 +119,41 @@ def put_on_grid(path: Path, *, reference: Path) -> Image:
             expected="each label with at least one voxel",
             next_step="does the mask belong to this image?",
         )
+    if outside := marked_outside(label, target):
+        marked = np.count_nonzero(label.array)
+        logger.warning("%s: %d of its %d marked voxels lie beside %s: cut off", path, outside, marked, reference)
     return result
 
 
 def flip(path: Path, *, axis: str, reference: Path) -> Image:
     """The values ``(X, Y, Z)`` of a file in reverse order along one voxel axis, with the affine of `reference`."""
-    image, target = read_plain(path), read_image(reference)
+    image, target = _plain(path), read_image(reference)
     _refuse_other_size(image, target)
     number = AXES.index(axis)
     if number >= image.array.ndim:
         raise ImageError(f"{path}: no axis {axis}", got=f"size {image.array.shape}")
     array = np.flip(image.array, number)
     return replace(image, array=array, affine=target.affine, spacing_known=target.spacing_known)
+
+
+def _existing(path: Path) -> tuple[Path, str | None]:
+    """Folder or file, and the series where one is named."""
+    folder, uid = split_series(path)
+    if not folder.exists():
+        raise ImageError(f"{folder}: no such file or folder")
+    return folder, uid
+
+
+def _plain(path: Path, *, as_label: bool = False) -> Image:
+    folder, _ = _existing(path)
+    if folder.is_dir() or is_dicom(folder):
+        raise ImageError(
+            f"{path}: DICOM is not repaired in this way",
+            got="a DICOM file or series",
+            expected="a mask or image as NIfTI, NRRD, MetaImage or picture",
+            next_step="a mask in DICOM becomes one by medseg data labels",
+        )
+    return read_plain(path, as_label=as_label)
 
 
 def _series_with(folder: Path, uid: str | None, code: str) -> Image:
@@ -138,6 +173,16 @@ def _heights_mm(planes: list[Plane]) -> Array:
     """Where each plane (N,) lies along the normal, from the first."""
     away = np.stack([plane.position_mm - planes[0].position_mm for plane in planes])
     return np.asarray(away @ planes[0].normal)
+
+
+def _even_places(height_mm: float, slice_spacing_mm: float, stack: Stack, path: Path) -> Array:
+    """Where the new slices lie, from the first; refused where they make no volume."""
+    count = int(height_mm / slice_spacing_mm + 1e-6) + 1
+    if count < 2:
+        got, expected = f"{slice_spacing_mm:g} mm", f"at most {height_mm:g} mm"
+        raise GeometryError(f"{path}: no volume would be left", got=got, expected=expected)
+    refuse_too_large(stack.array[..., 0].size * count, 8, path)
+    return np.arange(count) * slice_spacing_mm
 
 
 def _between_slices(array: Array, heights: Array, places: Array) -> Array:

@@ -11,6 +11,7 @@ from medseg.case import Array, Image
 from medseg.errors import OutputError
 from medseg.files import atomic_write
 from medseg.geometry import lps_from_affine
+from medseg.outputs.nifti import refuse_long_axes
 
 _NIFTI = (".nii", ".nii.gz")
 _SCANNER_CODE = 1
@@ -43,6 +44,7 @@ def write_image(image: Image, path: Path) -> None:
 def _writer(image: Image, path: Path) -> Any:
     name, axes = path.name.lower(), image.array.ndim
     if axes == 3 and name.endswith(_NIFTI):
+        refuse_long_axes(image.array.shape, path.name)
         return _write_nifti
     if axes == 3 and name.endswith((".nrrd", ".mha")):
         return _write_itk

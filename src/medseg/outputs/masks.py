@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from medseg.case import Image, LabelArray
 from medseg.errors import OutputError
 from medseg.files import atomic_write
-from medseg.outputs.nifti import write_nifti
-
-_LONGEST_AXIS = 32767
-"""NIfTI-1 stores its sizes in 16 bits."""
+from medseg.outputs.nifti import refuse_long_axes, write_nifti
 
 
 def write_mask(labels: Image, path: Path) -> None:
@@ -55,10 +52,7 @@ def _write_png(labels: Image, path: Path) -> None:
 
 def _write_nifti(labels: Image, path: Path) -> None:
     values = _unsigned(labels.array, path, highest=65535)
-    if max(values.shape) > _LONGEST_AXIS:
-        raise OutputError(
-            f"mask {path.name}: size", got=values.shape, expected=f"at most {_LONGEST_AXIS} voxels an axis"
-        )
+    refuse_long_axes(values.shape, f"mask {path.name}")
     with atomic_write(path) as temporary:
         write_nifti(values, temporary, affine=labels.affine, description="medseg label map")
 

@@ -9,9 +9,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medseg.case import Affine, Array
+from medseg.errors import OutputError
 
 _SCANNER_CODE = 1
 """NIfTI's NIFTI_XFORM_SCANNER_ANAT: the affine gives scanner coordinates."""
+
+_LONGEST_AXIS = 32767
+"""NIfTI-1 stores its sizes in 16 bits."""
 
 _GZIP_STREAM = 31
 """wbits for a gzip stream of the largest window."""
@@ -24,6 +28,12 @@ _COMPRESSED_BYTES = 1 << 16
 
 _COPIED_BYTES = 1 << 24
 """Slices brought into the file's order at once, where they are not in it already."""
+
+
+def refuse_long_axes(shape: tuple[int, ...], name: str) -> None:
+    """OutputError where an axis of `shape` is longer than the format can say; `name` is the file's."""
+    if max(shape) > _LONGEST_AXIS:
+        raise OutputError(f"{name}: size", got=shape, expected=f"at most {_LONGEST_AXIS} voxels an axis")
 
 
 def write_nifti(values: Array, path: Path, *, affine: Affine, description: str) -> None:

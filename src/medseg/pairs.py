@@ -69,12 +69,15 @@ def grid_findings(image: Image, label: Image) -> list[Finding]:
 
 
 def _safe_repair(image: Image, label: Image) -> str | None:
-    """Copy the geometry where it differs by rounding; resample where both headers place the whole mask in the image."""
+    """Copy the geometry where it differs by rounding; resample a mask of another size that lies wholly in the image.
+
+    A mask of the image's size elsewhere was mostly drawn on the image and has lost its place: none can tell.
+    """
     reference = f"--reference {_quoted(image)}"
     shape = image.array.shape[1:]
     if shape == label.array.shape and _largest_shift(image, label) <= COPY_TOLERANCE * min(spacing_mm(image.affine)):
         return f"--copy-geometry {reference}"
-    if not label.array.any() or marked_outside(label, image):
+    if shape == label.array.shape or not label.array.any() or marked_outside(label, image):
         return None
     return f"--resample-label {reference}"
 

@@ -91,16 +91,16 @@ def test_the_command_that_inspection_names_repairs(
     assert main(["data", "inspect", "fixed.nii.gz"]) == 0
 
 
-@pytest.mark.parametrize("shifted_mm", [0.05, 1.0], ids=["rounded header", "other grid"])
+@pytest.mark.parametrize(("cropped", "shifted_mm"), [(0, 0.05), (2, 1.0)], ids=["rounded header", "a part of the grid"])
 def test_the_command_that_a_refused_pair_names_repairs(
-    tmp_path: Path, shifted_mm: float, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cropped: int, shifted_mm: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values, mask = np.arange(216, dtype=np.int16).reshape(6, 6, 6), np.zeros((6, 6, 6), np.uint8)
     mask[2:4, 2:4, 2:4] = 1
     moved = np.eye(4)
     moved[0, 3] = shifted_mm
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "an image.nii.gz")
-    nib.save(nib.Nifti1Image(mask, moved), tmp_path / "mask.nii.gz")
+    nib.save(nib.Nifti1Image(mask[cropped:], moved), tmp_path / "mask.nii.gz")
     image, label = read_image(tmp_path / "an image.nii.gz"), read_label(tmp_path / "mask.nii.gz")
     with pytest.raises(GeometryError, match=r"origin \(-?0, -?0, 0\) mm against") as refused:
         check_pair(image, label, case_id="7", labels={1})
@@ -109,14 +109,22 @@ def test_the_command_that_a_refused_pair_names_repairs(
     assert main(["data", "fix", *shlex.split(command)]) == 0
     fixed = read_label(tmp_path / "fixed.nii.gz")
     check_pair(image, fixed, case_id="7", labels={1})
-    assert np.argwhere(fixed.array).mean(axis=0).tolist() == [2.5 + round(shifted_mm), 2.5, 2.5]
+    assert np.argwhere(fixed.array).mean(axis=0).tolist() == [2.5 - cropped + round(shifted_mm), 2.5, 2.5]
 
 
-def test_no_command_is_named_where_none_is_safe(tmp_path: Path) -> None:
-    """The mask's own header places it outside the image: one of the two headers is wrong."""
-    mirrored = np.diag([-1.0, 1, 1, 1])
+@pytest.mark.parametrize(
+    ("sizes", "affine"),
+    [((6, 6, 6), np.diag([-1.0, 1, 1, 1])), ((2, 2, 2), np.diag([1.0, 1, 1, 1]) + np.eye(4, k=3))],
+    ids=["outside the image", "elsewhere in it"],
+)
+def test_no_command_is_named_where_none_is_safe(
+    tmp_path: Path, sizes: tuple[int, int, int], affine: np.ndarray
+) -> None:
+    """The mask's own header places it outside the image, or within but not where it was drawn: one of both is wrong."""
+    drawn = np.zeros((6, 6, 6), np.uint8)
+    drawn[tuple(slice(0, size) for size in sizes)] = 1
     image = Image(np.zeros((1, 6, 6, 6)), np.eye(4), tmp_path / "i.nii")
-    label = Image(np.ones((6, 6, 6), np.uint8), mirrored, tmp_path / "m.nii")
+    label = Image(drawn, affine, tmp_path / "m.nii")
     with pytest.raises(GeometryError, match="find out which of the two headers is right") as refused:
         check_pair(image, label, case_id="7", labels=None)
     assert "medseg data fix" not in str(refused.value)

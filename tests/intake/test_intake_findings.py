@@ -300,7 +300,8 @@ def test_masks_are_compared_with_the_image_of_their_name(tmp_path: Path) -> None
         (tmp_path / name).mkdir()
     image, mask = np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.zeros((2, 3, 4), np.uint8)
     mask[1, 1, 1] = 1
-    for case, (values, shift) in {"a": (mask, 0.0), "b": (mask, 0.02), "c": (mask, 9.0), "d": (mask * 0, 0.0)}.items():
+    masks = {"a": (mask, 0.0), "b": (mask, 0.02), "c": (mask, 9.0), "d": (mask * 0, 0.0), "e": (mask, -1.0)}
+    for case, (values, shift) in {**masks, "f": (mask[1:], 1.0)}.items():
         nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "images" / f"{case}_0000.nii.gz")
         moved = np.eye(4)
         moved[0, 3] = shift
@@ -311,10 +312,14 @@ def test_masks_are_compared_with_the_image_of_their_name(tmp_path: Path) -> None
         "b": ["other-grid"],
         "c": ["other-grid"],
         "d": [],
+        "e": ["other-grid"],
+        "f": ["other-grid"],
     }
     reference = tmp_path / "images" / "b_0000.nii.gz"
     assert found["b"].findings[0].repair == f"--copy-geometry --reference {reference}"
     assert found["c"].findings[0].repair is None
+    assert found["e"].findings[0].repair is None, "of the image's size and within it: its header may be the wrong one"
+    assert found["f"].findings[0].repair == f"--resample-label --reference {reference.with_name('f_0000.nii.gz')}"
 
 
 def test_a_damaged_neighbour_is_told_with_the_series(tmp_path: Path, make_series: Make) -> None:

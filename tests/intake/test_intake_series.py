@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medseg.errors import DataError, ImageError
+from medseg.errors import DataError, GeometryError, ImageError
 from medseg.intake import case_id, find_inputs, read_image, source_files
 from medseg.intake.inspection import inspect
+from medseg.intake.repair import space_evenly, straighten
 
 Make = Callable[..., Path]
 PIXELS = np.arange(6, dtype=np.int16).reshape(2, 3)
@@ -135,6 +136,21 @@ def test_a_series_beside_a_screenshot_is_found_without_a_choice(
     series, shot = find_inputs(tmp_path)
     assert (series.path, shot.path) == (tmp_path / "#1.2.3.4", tmp_path / "shot")
     assert read_image(series.path).array.shape == (1, 3, 2, 2)
+
+
+def test_what_is_said_of_a_chosen_series_names_it(tmp_path: Path, make_series: Make) -> None:
+    """The command that its error names takes this series of the folder."""
+    make_series(tmp_path / "a", [0, 2.0, 4.5, 6.0], series="1.2.7.1")
+    make_series(tmp_path / "b", [0, 2], series="1.2.7.2")
+    for file in (tmp_path / "b").iterdir():
+        file.rename(tmp_path / "a" / f"b_{file.name}")
+    uneven = tmp_path / "a" / "#1.2.7.1"
+    with pytest.raises(GeometryError, match=rf"^{uneven}: .*medseg data fix '{uneven}' -o fixed.nii.gz --resample 2"):
+        read_image(uneven)
+    with pytest.raises(GeometryError, match=r"#1\.2\.7\.2: nothing to repair"):
+        straighten(tmp_path / "a" / "#1.2.7.2")
+    assert space_evenly(uneven, slice_spacing_mm=2).array.shape == (3, 2, 4)
+    assert read_image(tmp_path / "a" / "#1.2.7.2").source == tmp_path / "a" / "#1.2.7.2"
 
 
 def test_a_damaged_file_beside_a_chosen_series_still_refuses_it(study: Path) -> None:

@@ -42,13 +42,13 @@ def read_dicom(path: Path, *, series: str | None = None) -> Image:
     series
         SeriesInstanceUID where the folder holds several.
     """
-    headers = headers_of(path, series=series)
+    headers, source = headers_of(path, series=series), path if series is None else path / f"#{series}"
     if headers[0].kind == "picture":
         image, findings = read_picture(headers[0])
     else:
-        stack = read_stack(headers, path)
-        image, findings = Image(stack.array, stack.affine, path, stack.modality), stack.findings
-    return replace(image, doubts=doubts(findings, path))
+        stack = read_stack(headers, source)
+        image, findings = Image(stack.array, stack.affine, source, stack.modality), stack.findings
+    return replace(image, doubts=doubts(findings, source))
 
 
 def headers_of(path: Path, *, series: str | None = None) -> list[Header]:
@@ -124,7 +124,7 @@ def _chosen(headers: list[Header], folder: Path, uid: str | None) -> list[Header
             f"{folder}: more than one series in the folder",
             got=listing(found),
             expected="one series",
-            next_step="choose one with --series, or put each series into a folder of its own",
+            next_step=f"choose one: predict --series, elsewhere {folder}/#UID; or put each into a folder of its own",
         )
     kinds = {header.kind for header in headers}
     if len(headers) > 1 and kinds != {"slice"}:

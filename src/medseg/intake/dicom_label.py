@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from medseg.case import Image
@@ -30,7 +29,9 @@ def read_dicom_label(path: Path, *, reference: Image | Path | str | None, names:
             got=uid_name(sop),
             next_step=f"medseg data labels {path} --reference SERIES -o mask.nii.gz",
         )
-    image = reference if isinstance(reference, Image) else _image(reference)
+    from medseg.intake.files import read_image
+
+    image = reference if isinstance(reference, Image) else read_image(reference)
     wanted = read_names(names) if isinstance(names, (str, Path)) else names
     if sop == _RTSTRUCT:
         from medseg.intake.rtstruct import read_rtstruct
@@ -39,9 +40,3 @@ def read_dicom_label(path: Path, *, reference: Image | Path | str | None, names:
     from medseg.intake.dicom_seg import read_dicom_seg
 
     return read_dicom_seg(path, reference=image, names=wanted)
-
-
-def _image(path: Path | str) -> Image:
-    from medseg.intake.files import read_image
-
-    return replace(read_image(path), source=Path(path))  # FOLDER/#UID: the series stays known

@@ -69,7 +69,7 @@ def read_image(path: Path | str, *, modality: str | None = None, spatial_dims: i
         image = replace(image, doubts=doubts(placement_findings(source), source))
     image = of_kind(checked_image(image), modality=modality, spatial_dims=spatial_dims)
     units = hu_finding(image.array) if image.modality == "CT" else None
-    return image if units is None else replace(image, doubts=image.doubts + doubts([units], source))
+    return image if units is None else replace(image, doubts=image.doubts + doubts([units], image.source))
 
 
 def read_label(

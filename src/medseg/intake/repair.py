@@ -46,9 +46,9 @@ def straighten(path: Path) -> Image:
     GeometryError
         The voxel axes are perpendicular, or something else is wrong with the grid too.
     """
-    folder, uid = _existing(path)
+    folder, _ = _existing(path)
     if is_dicom(folder) or folder.is_dir():
-        image = _series_with(folder, uid, "tilted-gantry")
+        image = _series_with(path, "tilted-gantry")
     else:
         image = read_plain(folder)
         if not shear_findings(image):
@@ -156,17 +156,18 @@ def _plain(path: Path, *, as_label: bool = False) -> Image:
     return read_plain(path, as_label=as_label)
 
 
-def _series_with(folder: Path, uid: str | None, code: str) -> Image:
+def _series_with(path: Path, code: str) -> Image:
     """A DICOM volume for all that the finding of this `code` is against it."""
     from medseg.intake.dicom_image import headers_of, read_stack
 
+    folder, uid = split_series(path)
     headers = headers_of(folder, series=uid)
     if headers[0].kind == "picture":
-        raise _nothing_to_do(folder, f"a finding {code}", "a picture")
-    stack = read_stack(headers, folder, allowed=frozenset({code}))
+        raise _nothing_to_do(path, f"a finding {code}", "a picture")
+    stack = read_stack(headers, path, allowed=frozenset({code}))
     if not grid_findings(stack.planes):
-        raise _nothing_to_do(folder, f"a finding {code}", "an even, rectangular grid")
-    return Image(stack.array, stack.affine, folder, stack.modality)
+        raise _nothing_to_do(path, f"a finding {code}", "an even, rectangular grid")
+    return Image(stack.array, stack.affine, path, stack.modality)
 
 
 def _heights_mm(planes: list[Plane]) -> Array:

@@ -251,6 +251,19 @@ def test_a_study_becomes_a_new_folder_without_the_name_anywhere(study: Path, tmp
     np.testing.assert_array_equal(new.affine, old.affine)
 
 
+def test_a_patient_stays_one_however_the_name_is_written() -> None:
+    def pseudonym(**values: Any) -> str:
+        dataset = _object(**values)
+        Confidentiality("s").apply(dataset)
+        assert dataset.PatientID == dataset.PatientName
+        return str(dataset.PatientID)
+
+    written = ("DOE^JANE", "Doe^Jane", "DOE^JANE^^^", "DOE ^JANE^M^^Dr", "Doe^Jane=Yamada^Tarou")
+    one = {pseudonym(PatientID="7", PatientName=name) for name in written}
+    assert one == {pseudonym(PatientID="7", PatientName="DOE^JANE", IssuerOfPatientID="here")}
+    assert len({*one, pseudonym(PatientID="7", PatientName="DOE^JOHN"), pseudonym(PatientID="8")}) == 3
+
+
 def test_a_report_is_left_out_and_told(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = study / "report.dcm"
     shutil.copy(next(study.rglob("*.dcm")), path)

@@ -83,9 +83,9 @@ class Confidentiality:
             Text burned into the pixels, or an object that is text throughout (a report, a document).
         """
         _refuse_text(dataset)
-        patient = "\n".join(str(dataset.get(name, "")) for name in ("PatientID", "IssuerOfPatientID", "PatientName"))
+        pseudonym = self.pseudonym(_patient(dataset))
         self._clean(dataset)
-        dataset.PatientID = dataset.PatientName = self.pseudonym(patient)
+        dataset.PatientID = dataset.PatientName = pseudonym
         self._mark(dataset)
         self._clean_meta(dataset)
 
@@ -132,6 +132,15 @@ class Confidentiality:
         meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
         meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
         dataset.file_meta, dataset.preamble = meta, b"\0" * 128
+
+
+def _patient(dataset: Any) -> str:
+    """PatientID, family and given name: the same in all files of a patient, however their writers spell the name.
+
+    Case, empty or further parts of a name and the issuer differ between the devices of one hospital.
+    """
+    name = str(dataset.get("PatientName") or "").partition("=")[0].split("^")
+    return "\n".join([str(dataset.get("PatientID") or "").strip(), *(part.strip().casefold() for part in name[:2])])
 
 
 def table() -> dict[tuple[int, ...], Action]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import browser_parts as parts
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -284,12 +285,20 @@ def test_every_control_has_a_name(page: Any):
     assert nameless == []
 
 
-def test_what_the_server_refuses_is_told_in_its_words(browser: Any, tmp_path: Path):
+def test_what_cannot_be_shown_is_told(browser: Any, tmp_path: Path):
     parts.add_volume(tmp_path, "ct")
     (tmp_path / "images" / "ct.nii.gz").write_bytes(b"no image at all")
+    parts.add_volume(tmp_path, "mirrored")
+    elsewhere = parts.AFFINE @ np.diag([-1.0, 1.0, 1.0, 1.0])  # by the header: the voxels are those of the image's grid
+    nibabel.save(nibabel.Nifti1Image(parts.true_map(), elsewhere), tmp_path / "truth" / "mirrored.nii.gz")
     with parts.serving(tmp_path) as site, parts.window(browser, site, refused=1) as page:
         assert page.locator("body").get_attribute("data-failed") is not None
         assert "ct.nii.gz" in page.locator("#stage-error").inner_text()
+        page.keyboard.press("n")
+        page.wait_for_selector("#stage-error:has-text('The truth lies on another grid than the image')")
+        told = page.locator("#stage-error").inner_text()
+    assert "up to 141.0 mm apart" in told  # 2 x 47 voxels of 1.5 mm
+    assert "--resample-label" in told
 
 
 def test_an_empty_folder_says_what_to_do(browser: Any, tmp_path: Path):

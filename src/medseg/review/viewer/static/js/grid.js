@@ -61,3 +61,13 @@ export function toPlane(p, voxel) {
 
 /** RAS position in mm of a voxel's centre. */
 export const toWorld = (affine, [i, j, k]) => affine.map((r) => r[0] * i + r[1] * j + r[2] * k + r[3]);
+
+/** Largest distance in mm between the places that two affines give to one voxel of a grid: it is that of a corner. */
+export function farthestApart(a, b, shape) {
+  const corners = [0, 1, 2, 3, 4, 5, 6, 7].map((bits) => shape.map((size, axis) => ((bits >> axis) & 1) * (size - 1)));
+  const apart = (corner) => {
+    const [p, q] = [toWorld(a, corner), toWorld(b, corner)];
+    return Math.hypot(...p.map((mm, axis) => mm - q[axis]));
+  };
+  return Math.max(...corners.map(apart));
+}

@@ -1,7 +1,7 @@
 // A case's image and masks in memory, and which label stands at a voxel in the layer that is shown.
 
 import * as api from "./api.js";
-import { picturePlane, volumePlanes } from "./grid.js";
+import { farthestApart, picturePlane, volumePlanes } from "./grid.js";
 import { parseNifti } from "./nifti.js";
 import { readPicture } from "./picture.js";
 
@@ -55,9 +55,19 @@ function bytesOf(mask, image, name) {
   if (mask.shape.some((size, axis) => size !== image.shape[axis])) {
     throw new Error(`The ${name} has ${mask.shape.join(" x ")} voxels, the image ${image.shape.join(" x ")}.`);
   }
+  refuseElsewhere(mask, image, name);
   if (mask.data instanceof Uint8Array) return mask.data;
   if (mask.data.some((value) => value > 255)) throw new Error(`The ${name} has labels above 255: too many for the viewer.`);
   return Uint8Array.from(mask.data);
+}
+
+/** Masks are drawn voxel by voxel: one that is mirrored or shifted in the patient would be drawn in a wrong place. */
+function refuseElsewhere(mask, image, name) {
+  if (!mask.affine || !image.affine) return; // pictures
+  const apart = farthestApart(mask.affine, image.affine, image.shape);
+  if (apart <= Math.min(...image.spacing) / 2) return;
+  throw new Error(`The ${name} lies on another grid than the image, up to ${apart.toFixed(1)} mm apart: it would be drawn `
+    + "in the wrong place. Put it onto the image's grid: medseg data fix MASK --resample-label --reference IMAGE -o FIXED");
 }
 
 /** Layers that the study can show. */

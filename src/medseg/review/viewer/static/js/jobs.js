@@ -62,13 +62,15 @@ async function settle(jobs) {
   const ended = jobs.filter((job) => job.state === "done" && known.get(job.job) !== "done");
   known = new Map(jobs.map((job) => [job.job, job.state]));
   if (!ended.length) return;
+  const busy = state.unsaved || document.activeElement === $("comment"); // who paints or writes is not torn away
   await reloadCases();
   const wanted = ended.find((job) => job.case === sessionStorage.getItem(OPEN_WHEN_DONE));
   if (wanted) {
     sessionStorage.removeItem(OPEN_WHEN_DONE);
-    if (!state.unsaved) await openCase(wanted.case);
+    if (busy) return;
+    await openCase(wanted.case);
     set({ tab: "stage" });
-  } else if (ended.some((job) => job.case === state.current?.id) && !state.unsaved) await openCase(state.current.id);
+  } else if (ended.some((job) => job.case === state.current?.id) && !busy) await openCase(state.current.id);
 }
 
 async function poll() {

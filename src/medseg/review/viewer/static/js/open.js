@@ -101,7 +101,9 @@ export async function openCase(id) {
 
 /** Reads the open case's record again (scores, review, files), without its voxels. */
 export async function refreshCase() {
-  if (state.current) set({ current: await api.caseOf(state.current.id) });
+  const { id } = state.current ?? {};
+  const current = id && (await api.caseOf(id));
+  if (current && state.current?.id === id) set({ current }); // another case may have been opened meanwhile
 }
 
 export function initOpen() {

@@ -239,10 +239,14 @@ def test_a_verdict_needs_a_name_and_is_exported(page: Any, site: parts.Site, tmp
     parts.open_case(page, "one")
     page.keyboard.press("a")
     assert "Say who you are" in page.locator("#review-note").inner_text()
-    page.keyboard.type("Dr B")
-    page.keyboard.press("Escape")
     page.fill("#comment", "apex is missing")
+    parts.open_case(page, "two")
+    assert page.locator("#comment").input_value() == ""
+    parts.open_case(page, "one")
+    assert page.locator("#comment").input_value() == "apex is missing"  # it waits for a name
+    page.fill("#reviewer", "Dr B")
     page.keyboard.press("Escape")
+    page.wait_for_selector("#review-note:has-text('Comment by Dr B')")
     page.keyboard.press("a")
     page.wait_for_selector("#accept[aria-pressed=true]")
     assert page.locator("#review-note").inner_text().startswith("accepted by Dr B")
@@ -254,6 +258,42 @@ def test_a_verdict_needs_a_name_and_is_exported(page: Any, site: parts.Site, tmp
     items = [item for section in ("training", "validation", "test") for item in datalist.get(section, [])]
     assert [item["id"] for item in items] == ["one"]
     assert items[0]["review"]["comment"] == "apex is missing"
+
+
+def test_a_slow_line_mixes_up_no_cases_and_loses_no_strokes(page: Any, site: parts.Site):
+    """What is done before an answer has come."""
+    page.evaluate(
+        """() => {
+          const [soon, late] = [window.fetch, () => new Promise((done) => setTimeout(done, 150))];
+          window.fetch = async (url, options) => {
+            if (options?.method === "PUT" || String(url).includes("image.nii")) await late();
+            return soon(url, options);
+          };
+        }"""
+    )
+    page.fill("#reviewer", "Dr B")
+    parts.open_case(page, "one")
+    page.fill("#comment", "apex is missing")
+    page.click("#reject")  # leaves the comment, which is sent first
+    parts.open_case(page, "two")
+    page.wait_for_selector("#cases .verdict.rejected")
+    page.locator(".case", has=page.locator("b:text-is('one')")).click()
+    page.keyboard.press("x")  # "two" is still there: neither it nor "one", whose verdict it would take back, is meant
+    page.wait_for_selector("#case-title:text('one')")
+    said = parts.read_json(site.folder / "review.json")["cases"]
+    assert {name: (one["status"], one["comment"]) for name, one in said.items()} == {
+        "one": ("rejected", "apex is missing")
+    }
+    brush(page, 1, "left lung")
+    stroke(page, "axial", (22, 5))
+    page.keyboard.press("Control+s")
+    stroke(page, "axial", (24, 5))
+    page.wait_for_selector("#save-note:has-text('Saved as version 1')")
+    page.keyboard.press("n")
+    page.click(".ask button:text('Save')")  # the second stroke is in no file yet
+    page.wait_for_selector("#case-title:text('two')")
+    painted = [int((as_lps(path) != parts.label_map()).sum()) for path in corrections(site.folder, "one")]
+    assert painted == [1, 2]
 
 
 def test_two_browsers_at_once(browser: Any, site: parts.Site):

@@ -10,6 +10,7 @@ let undone = [];
 let stroke = null;
 let last = null;
 let savedAt = 0; // length of `done` when it was saved; -1: no way back to it
+let saving = null; // the promise of `save` while it is on its way
 
 /** The mask that is painted on: the case's correction, made from the prediction (or truth) where there is none yet. */
 function correction() {
@@ -84,7 +85,7 @@ function put(plane, u, v, w) {
 }
 
 export function undo() {
-  const last = done.pop();
+  const last = stroke ? null : done.pop(); // a stroke that is being drawn lies on top of it
   if (!last) return;
   const mask = state.study.masks.correction;
   last.at.forEach((at, i) => (mask[at] = last.was[i]));
@@ -93,7 +94,7 @@ export function undo() {
 }
 
 export function redo() {
-  const next = undone.pop();
+  const next = stroke ? null : undone.pop();
   if (!next) return;
   const mask = state.study.masks.correction;
   next.at.forEach((at) => (mask[at] = next.value));
@@ -109,8 +110,14 @@ function changed() {
   set({ edits: state.edits + 1, unsaved, layer: state.study?.masks.correction && unsaved ? "correction" : state.layer });
 }
 
-/** Saves the correction; resolves to whether it is on the server's disk now. */
-export async function save() {
+/** Saves the correction, once however often it is asked for; resolves to whether it is on the server's disk now. */
+export function save() {
+  if (!state.unsaved) return Promise.resolve(true);
+  saving ??= saveNow().finally(() => (saving = null));
+  return saving;
+}
+
+async function saveNow() {
   const { study, current } = state;
   const by = $("reviewer").value.trim();
   if (!by) {
@@ -121,6 +128,7 @@ export async function save() {
   $("save").disabled = true;
   say($("save-note"), "Saving...");
   const shape = study.kind === "picture" ? study.shape.slice(0, 2) : study.shape;
+  const latest = done.at(-1); // strokes that come while it is on its way are not in it
   let record;
   try {
     record = await api.saveCorrection(current.id, study.masks.correction, { shape, by, from: study.version });
@@ -129,10 +137,12 @@ export async function save() {
     $("save").disabled = false;
     return false;
   }
-  savedAt = done.length;
   study.version = record.version;
+  set({ saved: current.id });
+  if (state.study !== study) return true;
+  savedAt = latest ? done.indexOf(latest) + 1 || -1 : 0;
   say($("save-note"), [`Saved as version ${record.version} by ${record.by}.`, record.note].filter(Boolean).join(" "));
-  set({ unsaved: false, saved: current.id });
+  changed();
   return true;
 }
 
@@ -142,7 +152,7 @@ export async function mayLeave() {
   const answer = await ask("This case has strokes that are not saved.", [
     ["save", "Save"], ["discard", "Discard"], ["", "Stay"],
   ]);
-  if (answer === "save") return save();
+  if (answer === "save") return (await save()) && mayLeave();
   return answer === "discard";
 }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
 
+from medseg.review.report import flagging
 from medseg.review.report.charts import agreement, bland_altman, boxes, curves
+from medseg.review.report.folders import Results
 from medseg.review.report.svg import LEFT, RIGHT, WIDTH, Scale, around, fixed, nice_ticks, number
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -109,3 +112,12 @@ def test_numbers_for_people(value: float, expected: str) -> None:
 def test_no_minus_zero() -> None:
     assert fixed(-0.0001, 2) == "0.00"
     assert fixed(-1234.5, 1) == "\N{MINUS SIGN}1,234.5"
+
+
+@pytest.mark.parametrize("failed", range(5))
+def test_one_failed_case_has_a_roc_curve_whichever_it_is(failed: int) -> None:
+    rows = [{"case": str(i), "region": "a", "dice": "0.1" if i == failed else "0.9"} for i in range(5)]
+    manifests = {str(i): {"flag_excess": 2.0 if i == failed else 0.5, "predicted_dice": {}} for i in range(5)}
+    summary = {"failure_flags": {"dice_below": 0.5, "roc": {"rules": {"auc": 1.0, "auc_ci95": [1.0, 1.0]}}}}
+    (figure,) = flagging.plots(Results(Path(), "evaluation", {}, scores=rows, summary=summary, manifests=manifests))
+    assert figure.caption == "A case failed where a region has a Dice below 0.5: 1 of 5."

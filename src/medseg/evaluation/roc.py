@@ -90,12 +90,16 @@ def roc(
         return auc(values[drawn], truth[drawn])
 
     low, high = percentiles(resampled(of_draw, patients=patients, resamples=resamples, seed=seed))
-    thresholds, sensitivity, false_alarms = _curve(values, truth)
+    thresholds, sensitivity, false_alarms = roc_curve(values, truth)
     failures = int(truth.sum())
     return Roc(thresholds, sensitivity, false_alarms, area, (low, high), failures, truth.size - failures)
 
 
-def _curve(values: Floats, failed: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+def roc_curve(values: Floats, failed: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+    """Thresholds, sensitivity and false alarms, ``(k,)`` each, as `Roc` has them, of one number per case, ``(n,)``.
+
+    There is at least one failed and one good case.
+    """
     thresholds = np.concatenate([[np.inf], np.unique(values)[::-1]])
     reached = values[None, :] >= thresholds[:, None]
     sensitivity = reached[:, failed].mean(axis=1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medseg.evaluation.roc import roc
+import numpy as np
+
+from medseg.evaluation.roc import roc_curve
 from medseg.review.report.charts import Figure, receiver
 from medseg.review.report.folders import Results
 from medseg.review.report.svg import fixed
@@ -45,10 +47,10 @@ def plots(results: Results) -> list[Figure]:
         return []
     lines = {}
     for name, one in areas.items():
-        values = [_warning(results.manifests[case], name) for case in judged]
-        curve = roc(values, failed, patients=judged, resamples=1)
+        values = np.asarray([_warning(results.manifests[case], name) for case in judged])
+        _, sensitivity, false_alarms = roc_curve(values, np.asarray(failed))
         label = f"{_NAMES.get(name, name)} (area {fixed(one['auc'], 3)})"
-        lines[label] = [(float(x), float(y)) for x, y in zip(curve.false_alarms, curve.sensitivity, strict=True)]
+        lines[label] = list(zip(false_alarms.tolist(), sensitivity.tolist(), strict=True))
     caption = f"A case failed where a region has a Dice below {found['dice_below']:g}: {sum(failed)} of {len(failed)}."
     return [receiver("Failure flags against true failures", lines, caption=caption)]
 

@@ -209,6 +209,19 @@ def test_the_datalist_has_the_accepted_cases_with_their_best_masks(folder: Path,
     assert told == {"case_0": "correction", "case_1": "prediction"}
 
 
+def test_labels_that_mean_different_things_make_no_datalist(folder: Path, tmp_path: Path):
+    manifest = read_json(folder / "case_1_manifest.json")
+    for row, name in zip(manifest["labels"], ("right lung", "left lung"), strict=True):
+        row["name"] = name
+    (folder / "case_1_manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with viewing(tmp_path, folder=folder) as (client, _):
+        for case in cases_by_name(client).values():
+            review(client, case["id"], "accepted")
+        answers = [client.get(path) for path in ("/api/export", "/api/export.zip")]
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert "'left lung' in case_0, 'right lung' in case_1" in answers[0].json()["error"]
+
+
 def test_a_mask_that_was_made_anew_after_it_was_accepted_is_not_exported(folder: Path, tmp_path: Path):
     with viewing(tmp_path, folder=folder) as (client, _):
         cases = cases_by_name(client)

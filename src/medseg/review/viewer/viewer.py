@@ -151,11 +151,25 @@ class Viewer:
         return found, changed
 
     def export_labels(self, cases: Sequence[Accepted]) -> dict[int, str]:
-        """The labels of all cases together; the first name wins."""
-        names: dict[int, str] = {}
+        """The labels of all cases together.
+
+        Raises
+        ------
+        ReviewError
+            A value means one thing in one case and another in the next: no network can learn that.
+        """
+        found: dict[int, tuple[str, str]] = {}
         for one in cases:
-            names = {**self.label_names(one.entry), **names}
-        return names
+            for value, name in self.label_names(one.entry).items():
+                known, case = found.setdefault(value, (name, one.id))
+                if known != name:
+                    raise ReviewError(
+                        f"label {value} is not the same in all accepted cases",
+                        got=f"{known!r} in {case}, {name!r} in {one.id}",
+                        expected="one meaning, as they become one data set",
+                        next_step="take back the verdict on those of another bundle, and export them on their own",
+                    )
+        return {value: name for value, (name, _) in found.items()}
 
     def portable_image(self, entry: Entry) -> Path:
         """A case's image as one file that any tool reads, on its own grid; DICOM without its header."""

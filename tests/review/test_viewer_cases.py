@@ -15,6 +15,8 @@ from PIL import Image as Pillow
 from viewer_parts import AFFINE, SIZE, cases_by_name, mask, read_nifti, save, viewing, volume, wait_for
 
 from medseg.errors import ReviewError
+from medseg.evaluation.table import CaseRecord, write_cases
+from medseg.review.viewer.folder import read_folder
 from medseg.review.viewer.shown import Shown
 
 
@@ -29,6 +31,13 @@ def test_the_list_has_scores_flags_and_what_there_is(folder: Path, tmp_path: Pat
     assert (first["has_truth"], first["has_prediction"], first["has_correction"]) == (True, True, False)
     assert first["review"] == {"status": None, "comment": "", "by": "", "when": None}
     assert (cases["xray"]["kind"], cases["xray"]["has_truth"]) == ("picture", False)
+
+
+def test_patients_of_the_scored_folder_are_known_wherever_the_truth_is_from(folder: Path, tmp_path: Path):
+    records = [CaseRecord(f"case_{i}", "p1") for i in range(2)]
+    write_cases(records, folder / "cases.csv", strata={})
+    found = {entry.name: entry.patient for entry in read_folder(folder, truth=tmp_path / "truth", datalist=None)}
+    assert found == {"case_0": "p1", "case_1": "p1", "xray": None}
 
 
 def test_a_case_with_truth_that_no_table_scores_is_scored_meanwhile(folder: Path, tmp_path: Path):

@@ -65,7 +65,8 @@ def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> l
             name,
             mask,
             manifests.get(name, {}),
-            known.get(name, Known(patient=patients.get(name))),
+            known.get(name, Known()),
+            patients.get(name),
             scores.get(name, {}),
         )
         for name, mask in sorted(masks.items())
@@ -108,6 +109,7 @@ def _entry(
     mask: Path,
     manifest: Mapping[str, Any],
     known: Known,
+    patient: str | None,
     scores: Mapping[str, Mapping[str, float]],
 ) -> Entry:
     folder = mask.parent
@@ -123,7 +125,7 @@ def _entry(
         preview=output_of(folder, manifest, "preview"),
         manifest=manifest,
         scores=scores,
-        patient=known.patient,
+        patient=known.patient or patient,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from medseg.case import Image
 from medseg.errors import DataError
 from medseg.evaluation import CaseScore, write_scores
-from medseg.evaluation.strata import read_strata, split_rows, summarise_strata
+from medseg.evaluation.strata import read_all_strata, read_strata, split_rows, summarise_strata
 from medseg.evaluation.table import CaseRecord, read_cases, read_scores, truth_sha256, write_cases
 
 PATIENTS = {"a1": "a", "a2": "a", "b1": "b", "c1": "c"}
@@ -55,6 +55,21 @@ def test_few_numbers_are_groups_of_their_own(tmp_path: Path) -> None:
     cases = {f"c{i}": f"c{i}" for i in range(8)}
     text = "case,scanner\n" + "".join(f"c{i},{1.5 if i % 2 else 3}\n" for i in range(8))
     assert set(read_strata(table(tmp_path, text), cases).of_case.values()) == {"1.5", "3"}
+
+
+def test_a_column_called_size_is_that_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("case,size\na1,XL\na2,S\nb1,XL\nc1,S\n", encoding="utf-8")
+    strata = read_strata(f"{tmp_path / 't.csv'}:size", PATIENTS)
+    assert list(split_rows([row(case, 0.5) for case in PATIENTS], strata)) == ["S", "XL"]
+    with pytest.raises(DataError, match=r"one name; got size twice in .*t\.csv:size, size"):
+        read_all_strata([f"{tmp_path / 't.csv'}:size", "size"], PATIENTS)
+
+
+def test_dates_stay_apart(tmp_path: Path) -> None:
+    cases = {f"c{i}": f"c{i}" for i in range(8)}
+    text = "case,scanner\n" + "".join(f"c{i},2023010{i + 1}\n" for i in range(8))
+    found = list(dict.fromkeys(read_strata(table(tmp_path, text), cases).of_case.values()))
+    assert found == [f"2023010{k} to 2023010{k + 1}" for k in (1, 3, 5, 7)]
 
 
 def test_scores_of_each_stratum_by_patient(tmp_path: Path) -> None:

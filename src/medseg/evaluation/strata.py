@@ -34,7 +34,7 @@ class Strata:
     name
         The table's column, or "size".
     of_case
-        Case to stratum; empty for "size", which differs by region.
+        Case to stratum; empty for the quarters by size, which differ by region.
     """
 
     name: str
@@ -77,6 +77,27 @@ def read_strata(wanted: str, patients: Mapping[str, str]) -> Strata:
     return Strata(column, _cut({case: of_case.get(case, "") for case in patients}))
 
 
+def read_all_strata(wanted: Sequence[str], patients: Mapping[str, str]) -> list[Strata]:
+    """`read_strata` of several, each of another name.
+
+    Raises
+    ------
+    DataError
+        As `read_strata` does, or two have one name: the one would stand in the other's place in all tables.
+    """
+    found = [read_strata(one, patients) for one in wanted]
+    names = [one.name for one in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(
+            "two ways to split the cases have one name",
+            got=f"{', '.join(twice)} twice in {', '.join(wanted)}",
+            expected="another name for each",
+            next_step="rename the column in one of the tables, or ask for one at a time",
+        )
+    return found
+
+
 def summarise_strata(
     rows: Sequence[CaseScore], strata: Strata, *, patients: Mapping[str, str] | None = None, seed: int = 0
 ) -> dict[str, Any]:
@@ -97,7 +118,7 @@ def summarise_strata(
 
 def split_rows(rows: Sequence[CaseScore], strata: Strata) -> dict[str, list[CaseScore]]:
     """Stratum to its rows, in the order of the strata."""
-    of_row = _size_strata(rows) if strata.name == SIZE else _of_rows(rows, strata)
+    of_row = _of_rows(rows, strata) if strata.of_case else _size_strata(rows)
     parts: dict[str, list[CaseScore]] = {name: [] for name in sorted(set(of_row), key=_order)}
     for row, name in zip(rows, of_row, strict=True):
         parts[name].append(row)
@@ -134,7 +155,7 @@ def _cut(texts: Mapping[str, str]) -> dict[str, str]:
     cuts = np.quantile(values, np.linspace(0, 1, QUANTILES + 1)[1:-1])
     place = {case: int(np.searchsorted(cuts, value)) for case, value in numbers.items() if value is not None}
     ranges = {
-        k: f"{min(inside):g} to {max(inside):g}"
+        k: f"{min(inside):.12g} to {max(inside):.12g}"  # dates written as numbers have eight digits
         for k in set(place.values())
         if (inside := [value for case, value in numbers.items() if value is not None and place[case] == k])
     }

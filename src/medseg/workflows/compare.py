@@ -18,7 +18,7 @@ from medseg.evaluation.comparison import (
     write_differences,
 )
 from medseg.evaluation.scores import CaseScore
-from medseg.evaluation.strata import read_strata, split_rows
+from medseg.evaluation.strata import read_all_strata, split_rows
 from medseg.evaluation.table import CaseRecord, read_cases, read_scores, some
 from medseg.files import atomic_write
 from medseg.outputs import prepare_output_folder
@@ -95,7 +95,7 @@ def compare(
     patient_csv
         "FILE:COLUMN" that names the patient of each case; None takes those of cases.csv.
     strata
-        As for `read_strata`: differences within each stratum too.
+        As for `read_all_strata`: differences within each stratum too.
     seed
         Of resamples and sign patterns.
 
@@ -110,7 +110,7 @@ def compare(
     records = {one.case: one for one in read_cases(folders[0])}, {one.case: one for one in read_cases(folders[1])}
     _same_truth(rows, records)
     of, source = _patients(list(dict.fromkeys(row.case for row in rows[0])), records, patient_csv)
-    chosen = [read_strata(wanted, of) for wanted in strata]
+    chosen = read_all_strata(strata, of)
     found = Comparison(
         folders[0].name,
         folders[1].name,

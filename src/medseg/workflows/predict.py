@@ -10,7 +10,7 @@ from typing import Any
 
 from medseg.bundle import find_bundle
 from medseg.datasets import load_datalist
-from medseg.evaluation.strata import Strata, read_strata
+from medseg.evaluation.strata import Strata, read_all_strata
 from medseg.intake import require_input
 from medseg.outputs import Report, check_apart, check_formats, check_output_folder
 from medseg.workflows.devices import device_setting
@@ -161,7 +161,7 @@ def _strata(wanted: Sequence[str], datalist: str | os.PathLike[str]) -> list[Str
     if not wanted:
         return []
     patients = {case["id"]: case["patient"] for case in load_datalist(datalist, "test")}
-    return [read_strata(one, patients) for one in wanted]
+    return read_all_strata(wanted, patients)
 
 
 def _run_cases(

@@ -14,7 +14,7 @@ from medseg.case import Image
 from medseg.datasets.label_files import WHITE
 from medseg.errors import BundleError, DataError, MedsegError, OutputError
 from medseg.evaluation import CaseScore, ScorePlan, label_values, score_case, summarise, write_scores, write_summary
-from medseg.evaluation.strata import read_strata
+from medseg.evaluation.strata import read_all_strata
 from medseg.evaluation.table import CASES_FILE, CaseRecord, truth_sha256, write_cases
 from medseg.intake import find_inputs, read_label
 from medseg.intake.own_outputs import manifests_in, output_of
@@ -69,7 +69,7 @@ def score(
     predicted, expected = _files(Path(predictions), Path(truth))
     shared = sorted(predicted.keys() & expected.keys())
     of = known_patients(shared, pattern=patient_regex, table=patient_csv)
-    chosen = [read_strata(wanted, of) for wanted in strata]
+    chosen = read_all_strata(strata, of)
     folder = Path(output_dir)
     _refuse_folder_of_masks(folder, Path(predictions), Path(truth))
     prepare_output_folder(folder)

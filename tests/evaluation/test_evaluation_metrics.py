@@ -50,6 +50,7 @@ def test_a_tolerance_stands_in_the_name() -> None:
     metric = METRICS[nsd_name(2.5, "mm")]
     assert (metric.name, metric.title, metric.higher_is_better) == ("nsd_2.5mm", "NSD at 2.5 mm", True)
     assert METRICS[nsd_name(3.0, "px")].heading == "NSD at 3 px"
+    assert [METRICS[nsd_name(t, "mm")].name for t in (1e-5, 2e6)] == ["nsd_0.00001mm", "nsd_2000000mm"]
 
 
 @pytest.mark.parametrize("name", ["nsd", "nsd_mm", "nsd_2", "nsd_2cm", "hd96_mm", "Dice"])

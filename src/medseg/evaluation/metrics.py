@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from types import MappingProxyType
 
 RELOADED = "Metrics Reloaded (Maier-Hein et al., Nat Methods 2024;21:195-212)"
@@ -50,8 +51,8 @@ class Metric:
 
 
 def nsd_name(tolerance: float, unit: str) -> str:
-    """The column of the normalised surface Dice at `tolerance`, in `unit` "mm" or "px": "nsd_2.5mm"."""
-    return f"nsd_{tolerance:.6g}{unit}"
+    """The column of the normalised surface Dice at `tolerance`, in `unit` "mm" or "px": "nsd_2.5mm"; no exponents."""
+    return f"nsd_{Decimal(f'{tolerance:.6g}'):f}{unit}"
 
 
 def _fractions() -> Iterator[Metric]:

@@ -135,13 +135,17 @@ def test_a_wrong_table_is_told_before_anything_is_scored(folders: Path, tmp_path
     assert not (tmp_path / "s").exists()
 
 
-def test_the_command_tells_the_difference(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_tells_the_difference(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(folders / "a"), str(folders / "b"), "--metric", "dice"]) == 0
     said = capsys.readouterr().out
     assert "B (b) against A (a): 4 cases of 3 patients" in said
     assert "label 1, dice: 0.5833 -> 0.7917" in said
     assert "3 wins, 0 losses, 1 ties" in said
     assert "most different: p1_b +0.333" in said
+    assert "a patient of its own" not in said
+    score(folders / "masks_a", folders / "truth", output_dir=tmp_path / "alone")
+    assert main(["compare", str(tmp_path / "alone"), str(tmp_path / "alone"), "--metric", "dice"]) == 0
+    assert "each case counts as a patient of its own" in capsys.readouterr().out
     assert main(["compare", str(folders / "a"), str(folders / "b"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cases"] == 4
     assert main(["compare", str(folders / "a"), str(folders / "truth")]) == 2

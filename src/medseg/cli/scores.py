@@ -121,8 +121,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _lines(found: Comparison, metrics: Sequence[str], folder: Path | None) -> Iterator[str]:
     yield f"B ({found.b}) against A ({found.a}): {found.cases} cases of {found.patients} patients"
-    if found.patients_from == "nowhere":
-        yield "no table says which patient a case is of: each counts as its own"
+    if found.patients == found.cases and found.patients_from != "table":
+        yield "each case counts as a patient of its own; if some are of one patient: --patient-csv FILE:COLUMN"
     yield from _table(found.differences, metrics)
     for column, strata in found.strata.items():
         for name, differences in strata.items():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import OutputError
+from medseg.evaluation import ScorePlan
 from medseg.workflows import score
 
 
@@ -47,11 +48,18 @@ def test_labels_that_only_one_side_has_are_told(tmp_path: Path, caplog: pytest.L
     assert "predictions hold 1, truth 2, 3, no value stands in both" in caplog.text
 
 
-def test_255_among_other_labels_stays_a_label(tmp_path: Path) -> None:
+def test_255_among_other_labels_stays_a_label_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ours = write(tmp_path / "ours", {"a": [0, 1, 1, 0]})
     truth = write(tmp_path / "truth", {"a": [0, 1, 255, 0]})
     score(ours, truth, output_dir=tmp_path / "scores")
     assert set(dice(tmp_path / "scores")) == {("a", "label 1"), ("a", "label 255")}
+    assert caplog.messages == ["label values that stand in the truth alone: 255"]
+
+
+def test_tolerances_in_the_other_unit_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ours = write(tmp_path / "ours", {"a": [0, 1]})
+    score(ours, ours, output_dir=tmp_path / "scores", plan=ScorePlan(tolerances_px=[2.0]))
+    assert caplog.messages == ["no NSD: tolerances are in px, the spacing of these masks is in mm"]
 
 
 def test_of_several_formats_of_one_mask_the_manifest_names_the_one(tmp_path: Path) -> None:

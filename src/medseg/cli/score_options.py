@@ -40,7 +40,10 @@ def add_score_options(parser: Parser) -> None:
         "--lesion-iou", metavar="IOU", type=_share, help="a lesion is found where the overlap (IoU) is above this"
     )
     rule.add_argument(
-        "--lesion-mm", metavar="MM", type=_length, help="a lesion is found where the centres are at most so far apart"
+        "--lesion-mm",
+        metavar="MM",
+        type=_length,
+        help="a lesion is found where the centres are at most so far apart (in pixels where the spacing is unknown)",
     )
 
 

@@ -80,7 +80,9 @@ def score(
     cases += [CaseReport(case, "failed", reason="no prediction") for case in sorted(expected.keys() - predicted.keys())]
     cases += [CaseReport(case, "failed", reason="no truth") for case in sorted(predicted.keys() - expected.keys())]
     records = [CaseRecord(case, of[case], one.truth_sha256) for case, one in scored.items() if not one.reason]
-    report = _write(Report(tuple(cases)), _every_label(scored.values(), named, plan), records, folder)
+    rows = _every_label(scored.values(), named, plan)
+    _tell_unused_tolerances(plan, rows)
+    report = _write(Report(tuple(cases)), rows, records, folder)
     if records:
         add_strata(folder, chosen)
     return report
@@ -99,11 +101,17 @@ def _refuse_folder_of_masks(folder: Path, predictions: Path, truth: Path) -> Non
 def _is_one_label_in_two_ways(scored: Iterable[_Scored]) -> bool:
     """Whether both sides hold one label, but another value: 1, and 255 in masks that were made to be looked at.
 
-    Where they share no value for another reason a warning says so.
+    Where they share no value for another reason, or not all of them, a warning says so: a mask in JPEG, or one that
+    was resampled by interpolation, has values that nobody drew.
     """
     sides = [one.values for one in scored if not one.reason]
     predicted, true = (frozenset[int]().union(*(side[i] for side in sides)) for i in (0, 1))
-    if not predicted or not true or predicted & true:
+    if not predicted or not true:
+        return False
+    if predicted & true:
+        for side, alone in (("predictions", predicted - true), ("truth", true - predicted)):
+            if alone:
+                logger.warning("label values that stand in the %s alone: %s", side, _listed(alone))
         return False
     told = f"predictions hold {_listed(predicted)}, truth {_listed(true)}"
     if len(predicted) == len(true) == 1 and (predicted | true) & WHITE:
@@ -111,6 +119,13 @@ def _is_one_label_in_two_ways(scored: Iterable[_Scored]) -> bool:
         return True
     logger.warning("%s, no value stands in both: are these masks of the same labels?", told)
     return False
+
+
+def _tell_unused_tolerances(plan: ScorePlan, rows: Sequence[CaseScore]) -> None:
+    stated = bool(plan.tolerances_mm) or bool(plan.tolerances_px)
+    if stated and rows and not any(name.startswith("nsd_") for row in rows for name in row.scores):
+        given, needed = ("mm", "px") if plan.tolerances_mm else ("px", "mm")
+        logger.warning("no NSD: tolerances are in %s, the spacing of these masks is in %s", given, needed)
 
 
 def _listed(values: Iterable[int]) -> str:

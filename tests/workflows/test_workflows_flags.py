@@ -161,6 +161,11 @@ def test_a_regression_needs_limits_and_patients(run: Path, bundle: Path, volumes
         learn_predictor(bundle, datalist=volumes, dice_below=0.8)
     with pytest.raises(DataError, match="the Dice below which a case has failed; got 8"):
         learn_predictor(bundle, datalist=datalist, dice_below=8)
+    content = read(volumes)
+    cases = [item for part in ("training", "validation", "test") for item in content[part]]
+    (volumes.parent / "all.json").write_text(json.dumps({**content, "training": [], "validation": cases, "test": []}))
+    with pytest.raises(DataError, match="its validation part holds test cases of the run"):
+        learn_predictor(bundle, datalist=volumes.parent / "all.json", dice_below=0.8)
 
 
 def test_a_regression_is_fitted_on_validation_cases_and_made_failures(

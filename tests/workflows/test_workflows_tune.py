@@ -170,14 +170,20 @@ def test_too_few_patients_are_refused(tuned: Any) -> None:
         tuned(cases=3)
 
 
-def test_test_cases_of_the_run_itself_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["test", "training"])
+def test_cases_that_the_run_itself_learnt_from_or_is_tested_on_are_refused(tmp_path: Path, part: str) -> None:
     own = data(tmp_path, stray=never, hollow=never)
     content = json.loads(own.read_text())
-    content["validation"], content["test"] = [*content["test"], *content["validation"][:4]], content["validation"][4:]
+    validation = content["validation"]
+    content["validation"], content[part] = [*content[part], *validation[:4]], validation[4:]
     (tmp_path / "other.json").write_text(json.dumps(content))
-    (tmp_path / "configs").mkdir()
-    with pytest.raises(DataError, match="holds test cases of the run"):
-        tune._items(tmp_path, tmp_path / "other.json", "validation")
+    known = {**content, "validation": [], part: validation[:4]}
+    for item in known[part]:
+        item |= {"image": "moved away"}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "datalist.json").write_text(json.dumps(known))
+    with pytest.raises(DataError, match=f"holds {part} cases of the run .*; got 4 patients of its {part} part"):
+        tune._items(tmp_path / "run", tmp_path / "other.json", "validation")
 
 
 def test_pictures_have_no_volumes() -> None:

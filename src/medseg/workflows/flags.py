@@ -19,6 +19,7 @@ from medseg.evaluation.features import CaseFeatures, region_features
 from medseg.evaluation.flag_record import FlagRecord, read_flag_record, write_flag_record
 from medseg.evaluation.flags import make_limits
 from medseg.evaluation.made_failures import KINDS, spoilt
+from medseg.workflows.own_data import refuse_known
 from medseg.workflows.records import record_path, writing
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def learn_predictor(
     BundleError
         The bundle has no limits, or they are of other weights.
     DataError
-        Too few validation patients, or a Dice that is none.
+        Too few validation patients, test cases of the bundle's own run among them, or a Dice that is none.
     """
     if not 0 < dice_below < 1:
         raise DataError("the Dice below which a case has failed", got=dice_below, expected="between 0 and 1")
@@ -173,6 +174,7 @@ def learn_predictor(
             expected=f"at least {LEAST_PATIENTS}",
             next_step="the rules of medseg flags limits work without one",
         )
+    refuse_known(find_bundle(bundle), items, datalist=Path(datalist), parts=["test"])
     segmenter, names, weights = open_segmenter(bundle, device=device, trust=trust)
     record = _known_record(bundle, weights)
     cases = list(measure(segmenter, items, names, kinds=(INTACT, *KINDS)))

@@ -28,6 +28,7 @@ from medseg.errors import BundleError, DataError, OutputError
 from medseg.evaluation.bootstrap import Floats, Indices, groups, mean_interval
 from medseg.files import atomic_write
 from medseg.postprocess.options import STEPS, Option, Step, all_options, apply_steps
+from medseg.workflows.own_data import refuse_known
 from medseg.workflows.precision import dice_of_labels
 from medseg.workflows.rewrite import rewritten
 
@@ -139,7 +140,8 @@ def tune_postprocessing(
     Raises
     ------
     DataError
-        Another part than validation, test cases of the bundle's own run among its cases, or too few patients.
+        Another part than validation, training or test cases of the bundle's own run among its cases, or too few
+        patients.
     BundleError
         Steps that cannot be told apart by label.
     """
@@ -231,14 +233,7 @@ def _items(bundle: Path, datalist: Path, part: str) -> list[dict[str, str]]:
             got=f"{len(patients)} patients",
             expected=f"at least {LEAST_PATIENTS}",
         )
-    own = bundle / "datalist.json"
-    tested = {item["patient"] for item in read_datalist(own)["test"]} if own.is_file() else set()
-    if tested & patients:
-        raise DataError(
-            f"datalist {datalist}: its validation part holds test cases of the run {bundle}",
-            got=f"{len(tested & patients)} patients of its test part",
-            expected="none",
-        )
+    refuse_known(bundle, items, datalist=datalist)
     return items
 
 

@@ -104,6 +104,10 @@ def test_scores_are_verified_on_given_data(tmp_path: Path, capsys: pytest.Captur
     path.write_text(json.dumps(scores), encoding="utf-8")
     capsys.readouterr()
     assert main(["bundle", "verify", "mine", "--datalist", "data.json", "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)["regions"]
+    said = capsys.readouterr()
+    found = json.loads(said.out)["regions"]
     assert {one["region"]: one["reproduced"] for one in found} == {"left lung": True, "right lung": False}
+    assert {one["reported_cases"] for one in found} == {scores["cases"]}
+    assert "not the cases that the scores were reported on" in said.err
+    assert f"got test cases: 1; expected test cases: {scores['cases']}" in said.err
     assert all(0.5 < one["measured"] < 0.9999 and one["cases"] == 1 for one in found)

@@ -27,7 +27,7 @@ _SEED = re.compile(r"split by patient, seed (\d+)")
 
 @dataclass(frozen=True)
 class Reproduced:
-    """A region's mean Dice as reported, with its 95 % interval, and as measured; `cases` that were measured."""
+    """A region's mean Dice as reported, with its 95 % interval, and as measured, each with its number of cases."""
 
     region: str
     reported: float
@@ -35,6 +35,7 @@ class Reproduced:
     high: float
     measured: float | None
     cases: int
+    reported_cases: int | None = None
 
     @property
     def holds(self) -> bool:
@@ -124,5 +125,5 @@ def compare_scores(reported: Mapping[str, Any], summary: Mapping[str, Any]) -> l
         low, high = scores["dice"]["mean_ci95"]
         mean = None if measured is None else measured["mean"]
         cases = 0 if measured is None else measured["n"]
-        found.append(Reproduced(region, scores["dice"]["mean"], low, high, mean, cases))
+        found.append(Reproduced(region, scores["dice"]["mean"], low, high, mean, cases, reported.get("cases")))
     return found

@@ -206,6 +206,12 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _line(one: Reproduced) -> str:
-    measured = "not scored" if one.measured is None else f"{one.measured:.4f} on {one.cases} cases"
+    measured = "not scored" if one.measured is None else f"{one.measured:.4f} on {_cases(one.cases)}"
+    there = f" on {_cases(one.reported_cases)}" if one.reported_cases not in (None, one.cases) else ""
     verdict = "reproduced" if one.holds else "NOT reproduced"
-    return f"{one.region}: Dice {measured}; reported {one.reported:.4f} [{one.low:.4f}, {one.high:.4f}]: {verdict}"
+    reported = f"reported {one.reported:.4f} [{one.low:.4f}, {one.high:.4f}]{there}"
+    return f"{one.region}: Dice {measured}; {reported}: {verdict}"
+
+
+def _cases(number: int | None) -> str:
+    return f"{number} case{'' if number == 1 else 's'}"

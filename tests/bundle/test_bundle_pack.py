@@ -108,7 +108,7 @@ def test_a_new_bundle_keeps_the_configuration_and_nothing_of_the_weights(name: s
     source = find_bundle(name)
     folder = new_bundle("ct_mine", source=source, parent=tmp_path / "bundles")
     assert folder == tmp_path / "bundles" / "ct_mine"
-    assert {one.where for one in diff_bundles(source, folder)} <= {"metadata", "weights", "scores"}
+    assert {one.where for one in diff_bundles(source, folder)} <= {"metadata", "weights", "scores", "records"}
     metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert (metadata["name"], metadata["version"], metadata["eval_metrics"]) == ("ct_mine", "0.1.0", {})
     assert name in metadata["changelog"]["0.1.0"]
@@ -130,6 +130,39 @@ def test_a_new_bundle_never_replaces_one(tmp_path: Path) -> None:
         new_bundle("x", source=find_bundle("ct_lung"), parent=tmp_path)
 
 
+def test_the_layout_of_a_list_is_no_difference(bundle: Path) -> None:
+    common = bundle / "configs" / "common.yaml"
+    written = yaml.safe_load(common.read_text(encoding="utf-8"))
+    common.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")  # as a run writes it: an item a line
+    assert {one.where for one in diff_bundles(find_bundle("ct_lung"), bundle)} == {"scripts"}
+
+
+def test_the_weights_of_an_ensemble_go_along_and_are_compared(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "models" / "model.pt").rename(bundle / "models" / "fold_0.pt")
+    (bundle / "models" / "fold_1.pt").write_bytes(b"one")
+    unpack(pack(bundle, tmp_path / "a.zip").path, into=tmp_path / "out")
+    assert diff_bundles(bundle, tmp_path / "out") == []
+    (tmp_path / "out" / "models" / "fold_1.pt").write_bytes(b"two")
+    assert [(one.where, one.name) for one in diff_bundles(bundle, tmp_path / "out")] == [("weights", "fold_1.pt")]
+
+
+def test_a_bundle_of_the_model_zoo_is_compared_and_made_anew(bundle: Path, tmp_path: Path) -> None:
+    for path in (bundle / "configs").glob("*.yaml"):
+        path.unlink()
+    train = bundle / "configs" / "train.json"
+    train.write_text(json.dumps({"bundle_root": ".", "train#trainer": {"lr": 1, "size": [1, 2]}}), encoding="utf-8")
+    folder = new_bundle("other", source=bundle, parent=tmp_path)
+    assert (folder / "scripts" / "post.py").read_text(encoding="utf-8") == "KEEP = 1\n"
+    (folder / "configs" / "train.json").write_text(
+        train.read_text(encoding="utf-8").replace("1", "3"), encoding="utf-8"
+    )
+    told = [one for one in diff_bundles(bundle, folder) if one.where == "train"]
+    assert told == [
+        Difference("train", "train::trainer::lr", 1, 3),
+        Difference("train", "train::trainer::size", [1, 2], [3, 2]),
+    ]
+
+
 def test_a_difference_is_told_by_id_and_both_values(bundle: Path) -> None:
     common = bundle / "configs" / "common.yaml"
     text = common.read_text(encoding="utf-8")
@@ -143,6 +176,7 @@ def test_a_difference_is_told_by_id_and_both_values(bundle: Path) -> None:
     assert Difference("metadata", "version", metadata["version"], "9") in found
     assert Difference("overlay smoke", "epochs", 1, "-") in found
     assert [(one.where, one.name) for one in found if one.where == "weights"] == [("weights", "model.pt")]
+    assert [one.name for one in found if one.where == "scripts"] == ["scripts/post.py"]
     text = as_text(found, find_bundle("ct_lung"), bundle)
     assert "common:\n  spacing_mm: [3.0, 3.0, 3.0] -> [3.0, 3.0, 2.0]\n" in text
     assert as_text([], bundle, bundle) == "mine and mine are the same"

@@ -1,18 +1,20 @@
-"""What differs between two bundles: settings by id, metadata, weights by hash, reported scores."""
+"""What differs between two bundles: settings by id, metadata, weights and scripts by hash, reported scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.check.plans import PURPOSES, Plan, Reader, overlay_names
+from medseg.bundle.check.merged import normal
+from medseg.bundle.check.plans import PURPOSES, Plan, Reader
 from medseg.bundle.metadata import METADATA_FILE, check_metadata
+from medseg.bundle.pack import is_weights, own_files
 from medseg.bundle.printable import printable
-from medseg.bundle.show_config import tree
 from medseg.bundle.trust import merge
-from medseg.bundle.verify import read_scores
+from medseg.bundle.verify import SCORES_FILE, read_scores
+from medseg.errors import BundleError
 from medseg.files import sha256_of
 
 ABSENT = "-"
@@ -20,7 +22,7 @@ ABSENT = "-"
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs: where ("train", "overlay smoke", "metadata", "weights", "scores"), which, and the two."""
+    """One thing that differs: where ("train", "overlay smoke", "weights", "scripts"), which, and the two."""
 
     where: str
     name: str
@@ -29,7 +31,7 @@ class Difference:
 
 
 def diff_bundles(first: Path, second: Path) -> list[Difference]:
-    """All differences of two bundles; what all purposes share is told once, as "common".
+    """All differences of two bundles, file by file of configs/; what all purposes share is told as "common".
 
     Raises
     ------
@@ -58,36 +60,56 @@ def as_text(found: list[Difference], first: Path, second: Path) -> str:
 
 
 def _parts(bundle: Path) -> dict[str, Mapping[str, Any]]:
-    files = {purpose: _file(bundle, purpose) for purpose in ("common", *PURPOSES)}
-    overlays = {f"overlay {name}": _file(bundle, name) for name in overlay_names(bundle / "configs")}
-    metadata = dict(_leaves(check_metadata(bundle / METADATA_FILE), ""))
-    weights = {path.name: sha256_of(path) for path in sorted((bundle / "models").glob("model*")) if path.is_file()}
     scores = read_scores(bundle, current=False)
+    own = [path for path in own_files(bundle) if path.is_file()]
     return {
-        **files,
-        **overlays,
-        "metadata": metadata,
-        "weights": weights,
+        **_settings(bundle, [path for path in own if path.parent.name == "configs"]),
+        "metadata": dict(_leaves(check_metadata(bundle / METADATA_FILE), "")),
+        "weights": {path.name: sha256_of(path) for path in own if is_weights(path)},
         "scores": {} if scores is None else dict(_leaves(scores["regions"], "")),
+        "records": {path.name: sha256_of(path) for path in own if path.parent.name == "models" and _is_record(path)},
+        "scripts": {path.relative_to(bundle).as_posix(): sha256_of(path) for path in own if path.suffix == ".py"},
     }
 
 
-def _file(bundle: Path, name: str) -> dict[str, Any]:
-    """The values of one file of configs/; nothing where it is absent."""
-    path = bundle / "configs" / f"{name}.yaml"
-    if not path.is_file():
-        return {}
-    document = Reader().document(path)
-    if document is not None and any("::" in key or key.startswith("+") for key, _ in document.root.children()):
-        return dict(_leaves(document.root.value(), ""))  # an overlay: it names what it changes by id
-    merged = merge(bundle, Plan(name, (path,), own=False), Reader())
-    return {key: value for key, value in tree(merged) if not key.startswith("_meta_")}
+def _is_record(path: Path) -> bool:
+    return path.suffix == ".json" and path.name != SCORES_FILE.name
+
+
+def _settings(bundle: Path, files: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
+    """The values of each configuration as it is written, common.yaml first; a file that is no mapping by its hash."""
+    known = ("common", *PURPOSES)
+    named = {path.stem: path for path in files if path.suffix != ".conf" and path.name != METADATA_FILE.name}
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in sorted(named, key=lambda one: (known.index(one) if one in known else len(known), one)):
+        where = name if name in known or "common" not in named else f"overlay {name}"
+        found[where] = _file(bundle, named[name])
+    return found
+
+
+def _file(bundle: Path, path: Path) -> dict[str, Any]:
+    reader = Reader()
+    document = reader.document(path)
+    if document is None and any(one.code == "unreadable" for one in reader.findings):
+        raise BundleError(f"bundle {bundle.name}: {reader.findings[0].text(bundle)}")
+    if document is None:
+        return {path.name: sha256_of(path)}
+    content = document.root.value()
+    if not any(mark in key for key in content for mark in ("::", "#", "+")):  # else it names what it changes by id
+        content = merge(bundle, Plan(path.stem, (path,), own=False), reader).root.value()
+    return {normal(key): value for key, value in _leaves(content, "") if not key.startswith("_meta_")}
 
 
 def _leaves(value: Any, name: str) -> list[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        return [leaf for key, one in value.items() for leaf in _leaves(one, f"{name}::{key}" if name else str(key))]
-    return [(name, value)]
+    """Ids and values; a list of plain values is one, however it is laid out, one of mappings is told by index."""
+    inside: Sequence[tuple[object, Any]] = ()
+    if isinstance(value, Mapping):
+        inside = list(value.items())
+    elif isinstance(value, list) and any(isinstance(one, (Mapping, list)) for one in value):
+        inside = list(enumerate(value))
+    if not inside:
+        return [(name, value)]
+    return [leaf for key, one in inside for leaf in _leaves(one, f"{name}::{key}" if name else str(key))]
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A new bundle made from one that is there: its configuration under another name, no weights, no scores."""
+"""A new bundle made from one that is there: its configuration and scripts under another name, no weights, no scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle.metadata import METADATA_FILE, check_metadata
-from medseg.bundle.pack import without_run
+from medseg.bundle.pack import own_files, without_run
 from medseg.errors import BundleError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -18,7 +18,7 @@ _NO_WEIGHTS = {"weights_license": "not chosen yet", "weights_license_reason": "t
 
 
 def new_bundle(name: str, *, source: Path, parent: Path) -> Path:
-    """Make the folder `parent`/`name`, a bundle with the configuration of `source`, and return it.
+    """Make the folder `parent`/`name`, a bundle with the configuration and scripts of `source`, and return it.
 
     Parameters
     ----------
@@ -42,10 +42,11 @@ def new_bundle(name: str, *, source: Path, parent: Path) -> Path:
     metadata = _metadata(name, check_metadata(source / METADATA_FILE), source)
     (folder / "docs").mkdir(parents=True)
     (folder / "configs").mkdir()
-    for path in sorted((source / "configs").iterdir()):
-        if path.suffix in (".yaml", ".yml", ".conf") and path.is_file():
-            text = path.read_text(encoding="utf-8")
-            (folder / "configs" / path.name).write_text(without_run(text), encoding="utf-8")
+    for path in own_files(source):
+        name_within = path.relative_to(source)
+        if (name_within.parts[0] == "configs" or path.suffix == ".py") and name_within != METADATA_FILE:
+            (folder / name_within).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name_within).write_text(without_run(path.read_text(encoding="utf-8")), encoding="utf-8")
     text = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
     (folder / METADATA_FILE).write_text(text, encoding="utf-8")
     (folder / "docs" / "README.md").write_text(_readme(name, metadata, source), encoding="utf-8")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from medseg.bundle.archive import pack_files
-from medseg.bundle.locate import WEIGHTS_FILE
 from medseg.bundle.metadata import METADATA_FILE, check_metadata
 from medseg.errors import BundleError
 from medseg.files import atomic_write, sha256_of
@@ -21,10 +19,13 @@ OWN_PLACES = {"run_dir": "$os.path.join('runs', @_meta_::name)", "datalist": "da
 """What a run's configuration says of itself, and what a bundle says."""
 
 _KEPT = (
-    *("LICENSE", "LICENSE.*", "configs/*.yaml", "configs/*.yml", "configs/*.json", "configs/logging.conf"),
+    *("LICENSE", "LICENSE.*", "configs/*.yaml", "configs/*.yml", "configs/*.json", "configs/*.conf"),
     *("docs/*.md", "docs/*.txt", "docs/*.png", "docs/*.svg", "docs/*.jpg"),
-    *("models/model.pt", "models/model.safetensors", "models/*.json", "*.py", "scripts/**/*.py"),
+    *("models/[!.]*.pt", "models/[!.]*.safetensors", "models/*.json", "*.py", "scripts/**/*.py"),
 )
+_WEIGHTS = (".pt", ".safetensors")
+_CHECKPOINTS = frozenset({"last.pt", "before_last.pt"})
+"""Of a run: they hold the state of its optimiser, too."""
 _OF_A_RUN = re.compile(r"^(run_dir|datalist): .*$", re.MULTILINE)
 
 
@@ -52,14 +53,31 @@ def pack(bundle: Path, archive: Path) -> Packed:
     if archive.suffix != ".zip":
         raise BundleError("the archive's name", got=archive.name, expected="NAME.zip")
     name = json.loads(json.dumps(check_metadata(bundle / METADATA_FILE))).get("name", bundle.name)
-    if not any((bundle / file).is_file() for file in (WEIGHTS_FILE, WEIGHTS_FILE.with_suffix(".safetensors"))):
-        raise BundleError(f"bundle {bundle.name}: no weights to pack", expected=str(WEIGHTS_FILE))
-    files = [(f"{name}/{path.relative_to(bundle).as_posix()}", _content(path)) for path in _files(bundle)]
+    kept = own_files(bundle)
+    if not any(is_weights(path) for path in kept):
+        raise BundleError(
+            f"bundle {bundle.name}: no weights to pack", expected="models/model.pt, or those of an ensemble"
+        )
+    link = next((path for path in kept if path.is_symlink()), None)
+    if link is not None:
+        raise BundleError(f"{link}: a link cannot be packed", expected="a file of the bundle's own")
+    files = [(f"{name}/{path.relative_to(bundle).as_posix()}", _content(path)) for path in kept]
     files.append((f"{name}/{SCHEMA_FILE}", _schema()))
     archive.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(archive) as temporary:
         pack_files(files, temporary)
     return Packed(archive, sha256_of(archive), archive.stat().st_size, len(files))
+
+
+def own_files(bundle: Path) -> list[Path]:
+    """What makes up a bundle, without what a run leaves beside it: configurations, documents, weights, scripts."""
+    found = {path for pattern in _KEPT for path in bundle.glob(pattern) if path.is_file() or path.is_symlink()}
+    return sorted(path for path in found if path.name not in {Path(SCHEMA_FILE).name, *_CHECKPOINTS})
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a file of `own_files` holds weights: model.pt, or one member of an ensemble."""
+    return path.suffix in _WEIGHTS
 
 
 def without_run(text: str) -> str:
@@ -69,15 +87,6 @@ def without_run(text: str) -> str:
 
 def _own_place(found: re.Match[str]) -> str:
     return f"{found[1]}: {OWN_PLACES[found[1]]}"
-
-
-def _files(bundle: Path) -> Iterator[Path]:
-    found = {path for pattern in _KEPT for path in bundle.glob(pattern) if path.name != Path(SCHEMA_FILE).name}
-    for path in sorted(found):
-        if path.is_symlink():
-            raise BundleError(f"{path}: a link cannot be packed", expected="a file of the bundle's own")
-        if path.is_file():
-            yield path
 
 
 def _content(path: Path) -> bytes | Path:

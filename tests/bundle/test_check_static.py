@@ -235,6 +235,12 @@ def test_neither_torch_nor_monai_is_imported_and_nothing_of_the_bundle_runs(mine
         ("metadata.json", '{\n "a": 1,\n "b": }\n', 3, "no JSON"),
         ("common.yaml", "- a\n- b\n", 1, "no configuration"),
         ("common.yaml", "a: 1\nb: 2\na: 3\n", 3, "a stands twice"),
+        # libyaml's parser would end the process, json's and Python's leave by an exception of their own
+        pytest.param("train.yaml", "a: " + "[" * 10**5 + "]" * 10**5, None, "no YAML: nested", id="deep-yaml"),
+        pytest.param("metadata.json", "[" * 10**5 + "]" * 10**5, None, "no JSON: nested", id="deep-json"),
+        pytest.param("train.yaml", f"a: ${'(' * 999}1{')' * 999}", 1, "a is no Python", id="deep-expression"),
+        pytest.param("train.yaml", f"a: ${'-' * 999}1", 1, "a is no Python", id="long-chain"),
+        pytest.param("train.yaml", 'a: "$1\\0"', 1, "a is no Python", id="null-byte"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told_with_its_line(mine: Path, file: str, text: str, line: int, said: str):

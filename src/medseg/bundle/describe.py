@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medseg.bundle.check.expressions import expression_tree
+from medseg.bundle.check.lines import Unreadable, read
 from medseg.bundle.check.plans import Plan, Reader
 from medseg.bundle.locate import WEIGHTS_FILE
 from medseg.bundle.metadata import METADATA_FILE, Metadata, read_metadata
@@ -26,11 +28,14 @@ CONFIG_FILES = ("common.yaml", "common.json", "inference.yaml", "inference.json"
 _FREE_SIZE = 4
 _ANY_SIZE = 64
 _LARGEST_EXPONENT = 16
+_LARGEST_BASE = 10**6
 
 
 def _power(base: int, exponent: int) -> int:
-    if not 0 <= exponent <= _LARGEST_EXPONENT:  # 9**9**9 in a stranger's metadata would never end
-        raise SyntaxError(f"not a size: exponent {exponent}")
+    if (
+        not 0 <= exponent <= _LARGEST_EXPONENT or abs(base) > _LARGEST_BASE
+    ):  # 9**9**9 in a stranger's metadata would never end
+        raise SyntaxError("not a size: a power that may never end")
     return base**exponent
 
 
@@ -72,12 +77,10 @@ def network_config(bundle: Path) -> Path:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The raw content of one YAML or JSON configuration file, nothing in it evaluated."""
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise BundleError(f"{path}: no YAML: {error}") from error
+        content = read(path).root.value()
+    except Unreadable as error:
+        raise BundleError(f"{path}{f', line {error.line}' if error.line else ''}: {error.what}") from error
     if not isinstance(content, dict):
         raise BundleError(
             f"{path}: no configuration", got=type(content).__name__, expected="a mapping of ids to values"
@@ -155,7 +158,7 @@ def example_size(size: int | str) -> int:
     if size.strip() == "*":
         return _ANY_SIZE
     try:
-        return _evaluate(ast.parse(size.strip(), mode="eval").body)
+        return _evaluate(expression_tree(size.strip()).body)
     except (SyntaxError, ZeroDivisionError) as error:
         raise BundleError("a spatial_shape of metadata.json cannot be understood", got=repr(size)) from error
 

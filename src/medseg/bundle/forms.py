@@ -51,7 +51,10 @@ def imported(text: str) -> tuple[str, str] | None:
     SyntaxError
         The text is no Python, or more than one import.
     """
-    body = ast.parse(text).body
+    try:
+        body = ast.parse(text).body
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or "nested too deeply") from error
     if not body or not isinstance(body[0], (ast.Import, ast.ImportFrom)):
         return None
     if len(body) > 1 or len(body[0].names) > 1:

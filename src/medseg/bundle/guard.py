@@ -20,6 +20,7 @@ from typing import Any
 from monai.bundle import ConfigComponent, ConfigExpression, ConfigItem, ConfigParser, ConfigWorkflow
 
 from medseg.bundle.allowed import is_callable, permitted, plain_value, roots, table
+from medseg.bundle.check.expressions import expression_tree
 from medseg.bundle.forms import imported, is_importable, refused_forms
 from medseg.bundle.wants import MODES, is_reader
 from medseg.errors import BundleError
@@ -144,7 +145,7 @@ def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword]) -> 
 
 
 def _evaluated(text: str, names: Mapping[str, Any], writable: tuple[Path, ...]) -> Any:
-    tree = ast.parse(text.lstrip(" \t"), mode="eval")
+    tree = expression_tree(text)
     refused = next(refused_forms(tree), None)
     if refused is not None:
         raise _RefusedError(f"it {refused}")

@@ -141,6 +141,8 @@ def _read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise BundleError(f"{path}, {where}: no JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise BundleError(f"{path}: no JSON: nested too deeply") from error
 
 
 @cache

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medseg.bundle.allowed import is_callable, table
+from medseg.bundle.check.expressions import expression_tree
 from medseg.bundle.check.lines import Node
 from medseg.bundle.check.merged import absolute
 from medseg.bundle.forms import REFS, bad_name, imported, is_importable, refused_forms, refused_names
@@ -108,8 +109,8 @@ def _of_expression(text: str, names: Mapping[str, str]) -> Iterator[str]:
     try:
         if imported(code) is not None:
             return
-        tree = ast.parse(code.lstrip(" \t"), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = expression_tree(code)
+    except (SyntaxError, ValueError):
         yield f"an expression that is no Python: {_shown(text)}"
         return
     found = dict.fromkeys([*refused_names(tree, names), *refused_forms(tree)])

@@ -17,6 +17,9 @@ REFERENCE = re.compile(r"@\w*(?:::\w*)*")
 ALWAYS = frozenset({"monai", "torch", "np", "numpy"})
 """Modules that every expression may use without an import (`_default_globals` of MONAI's config_parser)."""
 
+MOST_NESTED = 100
+"""Levels of an expression's syntax; what looks at it goes down with them."""
+
 _BUILTINS = frozenset(dir(builtins))
 _STAND_IN = "__reference_"
 
@@ -61,9 +64,29 @@ def parse(text: str) -> Expression:
 
     code = REFERENCE.sub(stand_in, body)
     try:
-        return Expression(ast.parse(code.lstrip(" \t"), mode="eval").body, references)
+        return Expression(expression_tree(code).body, references)
     except SyntaxError as error:
         return Expression(None, references, problem=error.msg)
+
+
+def expression_tree(code: str) -> ast.Expression:
+    """The syntax of an expression.
+
+    Raises
+    ------
+    SyntaxError
+        It is no Python, or nested so deeply that Python's own parser or whatever walks along it may give up.
+    """
+    try:
+        tree = ast.parse(code.lstrip(" \t"), mode="eval")
+    except (ValueError, RecursionError, MemoryError) as error:  # null bytes, and what no parser should be asked
+        raise SyntaxError(str(error) or "nested too deeply") from error
+    level: list[ast.AST] = [tree]
+    for _ in range(MOST_NESTED if len(code) > MOST_NESTED else 0):
+        level = [inner for node in level for inner in ast.iter_child_nodes(node)]
+    if level and len(code) > MOST_NESTED:
+        raise SyntaxError("nested too deeply")
+    return tree
 
 
 def references(text: str) -> list[str]:
@@ -90,7 +113,7 @@ def _import(body: str) -> tuple[str, str] | None:
         return None
     try:
         first = next(iter(ast.parse(body.strip()).body), None)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if not isinstance(first, (ast.Import, ast.ImportFrom)):
         return None

@@ -17,9 +17,15 @@ Content: TypeAlias = "dict[str, Node] | list[Node] | str | int | float | bool | 
 MOST_VALUES = 100_000
 """Of one YAML file, a value behind an alias counted each time: nine lines of aliases can stand for a billion."""
 
+MOST_NESTED = 100
+"""Levels of one file: parsers go down with them, and libyaml's ends the process where its stack does."""
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 _WORD = re.compile(r"[-+.\w]+")
 _SCAN: Callable[[str, int, bool], tuple[str, int]] = getattr(decoder, "scanstring")  # noqa: B009 (not in its stub)
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(slots=True)
@@ -107,6 +113,15 @@ def of_value(value: Any, *, file: str, line: int | None = None) -> Node:
     return Node(content, file, line)
 
 
+def _refuse_deep(text: str) -> None:
+    """Raise ValueError where lists and mappings are nested deeper than any configuration; events need no stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_NESTED:
+            raise ValueError(f"nested deeper than {MOST_NESTED} levels")
+
+
 class _Yaml:
     def __init__(self, file: str) -> None:
         self.file = file
@@ -116,7 +131,8 @@ class _Yaml:
 
     def document(self, text: str) -> Document:
         try:
-            node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            _refuse_deep(text)
+            node = yaml.compose(text, Loader=_LOADER)
             root = Node({}, self.file, 1) if node is None else self._node(node, node.start_mark.line + 1)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
@@ -166,6 +182,8 @@ class _Json:
             json.loads(self.text)
         except json.JSONDecodeError as error:
             raise Unreadable(f"no JSON: {error.msg}", error.lineno) from error
+        except RecursionError as error:
+            raise Unreadable("no JSON: nested too deeply", None) from error
         node, _ = self._value(self._skip(0))
         return Document(node, tuple(self.twice))
 

@@ -41,7 +41,7 @@ class Stages:
 
 
 class MedsegSide:
-    """One loaded bundle from file to file, as `medseg predict` does it, without preview and manifest."""
+    """One loaded bundle from file to file, as `medseg predict` does it, without flags, preview and manifest."""
 
     def __init__(self, bundle: str, overrides: Settings) -> None:
         folder = find_bundle(bundle)

@@ -271,6 +271,25 @@ def test_an_error_in_any_stage_fails_its_case_alone(run: Run, items: list[Item],
     assert read(tmp_path / "out" / "report.json")["failed"] == 1
 
 
+def test_what_an_earlier_run_left_is_not_taken_for_a_result_of_this_one(
+    run: Run, items: list[Item], tmp_path: Path
+) -> None:
+    run(items[:2])
+    segmenter, seen = Watched(), list[dict[str, Any]]()
+
+    def during(where: str, source: Path) -> None:
+        seen.append(read(tmp_path / "out" / "report.json"))  # what a killed run leaves
+        if source.name == "case_1.nii.gz":
+            raise KeyError("lost")
+
+    segmenter.during = during
+    report = run(items[:3], segmenter)
+    assert (seen[0]["done"], seen[0]["not_done"], seen[0]["cases"]) == (0, 3, [])
+    assert "was killed; the same command with --resume" in seen[0]["stopped"]
+    assert str(report.failed[0].reason).startswith("KeyError: 'lost'; its mask in the output folder is of an earlier")
+    assert read(tmp_path / "out" / "report.json")["stopped"] is None
+
+
 def test_only_memory_errors_are_called_memory_errors(run: Run, items: list[Item]) -> None:
     segmenter = Watched()
     raised: dict[str, Exception] = {

@@ -46,7 +46,7 @@ from medseg.workflows.heap import TRIM_EVERY_CASES, trim_heap
 from medseg.workflows.pipeline import Pipeline, Stage
 from medseg.workflows.progress import CaseProgress
 from medseg.workflows.provenance import confidence_table, peak_memory_bytes, precision_used
-from medseg.workflows.stopping import told
+from medseg.workflows.stopping import UNDER_WAY, report_if_possible, stale_mask, told
 from medseg.workflows.work import CaseWork, batches
 
 logger = logging.getLogger(__name__)
@@ -171,6 +171,7 @@ class PredictCases:
         """Clear what a killed run left in the folder, start the stages."""
         self._shared = SharedFolder(self.folder)
         self._total, self._progress = total, CaseProgress(total)
+        report_if_possible(Report((), stopped=UNDER_WAY, not_done=total), self.folder)
         self._requests.listen()
         stages = [
             Stage("read", self._read_all, self.jobs),
@@ -362,6 +363,7 @@ class PredictCases:
             self._full = work if work.no_room else self._full
             logger.debug("case %s: %s", work.id, {stage: round(value, 3) for stage, value in work.seconds.items()})
             if work.reason is not None:
+                work.reason += stale_mask(work.id, self.folder)
                 logger.error("%s", f"case {work.id} failed: {work.reason}\n{work.trace}".rstrip())
             self._progress.count(failed=work.reason is not None, skipped=work.resumed)
             if len(self._finished) % TRIM_EVERY_CASES == 0:
@@ -387,10 +389,7 @@ class PredictCases:
         logger.warning(
             "%s: %d of %d cases done; the same command with --resume does the rest", self._stopped, done, self._total
         )
-        try:
-            write_report(report, self.folder)
-        except OSError as error:
-            logger.warning("report.json cannot be written: %s", error.strerror)
+        report_if_possible(report, self.folder)
 
 
 def _positive(name: str, value: int) -> int:

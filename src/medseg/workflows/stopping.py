@@ -1,9 +1,19 @@
-"""Why a run over many cases ended early."""
+"""A run over many cases that ends early: why, and what its folder then tells."""
 
 from __future__ import annotations
 
+import logging
+import os
+from pathlib import Path
+
 from medseg.errors import RunError
+from medseg.outputs import Report, write_report
 from medseg.signals import StopRequests
+
+logger = logging.getLogger(__name__)
+
+UNDER_WAY = "it is under way, or was killed; the same command with --resume does the rest"
+"""What report.json says from the start of a run: a killed one must not leave the report of the run before."""
 
 
 def told(error: BaseException, requests: StopRequests) -> str:
@@ -11,3 +21,18 @@ def told(error: BaseException, requests: StopRequests) -> str:
     if requests.signal is not None:
         return f"stopped by {requests.signal.name}"
     return str(error) if isinstance(error, RunError) else f"stopped by {type(error).__name__}"
+
+
+def report_if_possible(report: Report, folder: Path) -> None:
+    """Write report.json; a folder that cannot be written to is warned of, as the run has other errors to tell."""
+    try:
+        write_report(report, folder)
+    except OSError as error:
+        logger.warning("report.json cannot be written: %s", error.strerror)
+
+
+def stale_mask(case_id: str, folder: Path) -> str:
+    """What is added to the reason of a case that failed where an earlier run left a mask of it; else nothing."""
+    if not os.path.exists(folder / f"{case_id}_manifest.json"):  # noqa: PTH110 (false for what can be no file name)
+        return ""
+    return "; its mask in the output folder is of an earlier run, and may be of another image or other weights"

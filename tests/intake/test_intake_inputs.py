@@ -76,9 +76,10 @@ def test_a_series_folder_is_one_input_and_reads(tmp_path: Path, make_series: Mak
 
 def test_folders_of_images_in_folders(tmp_path: Path, locked: set[str], make_series: Make) -> None:
     """Each patient's folder holds images: all are taken, not the masks of a run before, not beside DICOM or images."""
-    touch(tmp_path / "p1" / "anat", "p1_t1.nii.gz", "p1_t1_preview.png")
+    touch(tmp_path / "p1" / "anat", "p1_t1.nii.gz")
     touch(tmp_path / "p2", "p2_t1.mha")
-    touch(tmp_path / "out", "p1_t1.nii.gz", "p1_t1_manifest.json", "p2_t1.nii.gz", "p2_t1_manifest.json")
+    touch(tmp_path / "out", "p1_t1.nii.gz", "p1_t1_preview.png", "p1_t1_manifest.json")
+    touch(tmp_path / "out", "p2_t1.nii.gz", "p2_t1_manifest.json")
     require_input(tmp_path)
     taken = find_inputs(tmp_path)
     assert [(one.id, one.path.relative_to(tmp_path).as_posix()) for one in taken] == [
@@ -255,7 +256,7 @@ def test_a_path_without_an_image_is_refused_without_listing_all(tmp_path: Path, 
 def test_what_may_be_an_image_is_not_passed_over_in_silence(tmp_path: Path, make_dicom: Make) -> None:
     """Archives, formats that nobody reads here, images in folders below; not notes, previews or DICOM of any name."""
     make_dicom(tmp_path / "series" / "1.img", PIXELS)
-    for name in ("a_preview.png", "notes.txt", "report.json", ".hidden.zip"):
+    for name in ("a_preview.png", "a_manifest.json", "notes.txt", "report.json", ".hidden.zip"):
         (tmp_path / "series" / name).write_bytes(b"1")
     (tmp_path / "case.nii").mkdir()
     assert passed_over(tmp_path) is None
@@ -273,6 +274,10 @@ def test_what_may_be_an_image_is_not_passed_over_in_silence(tmp_path: Path, make
     assert ".nrrd" not in str(passed_over(tmp_path, inputs=taken))
     chosen = find_inputs(tmp_path, series="auto")
     assert "1 .nii.gz, 1 .nrrd, 1 .png beside DICOM" in str(passed_over(tmp_path, inputs=chosen))
+    touch(tmp_path / "named", "x.png", "x_preview.png", "y_comparison.png", "x_probability_2.nii.gz", "y_manifest.json")
+    assert passed_over(tmp_path / "named", inputs=find_inputs(tmp_path / "named")) == (
+        "1 .nii.gz, 1 .png named like what medseg draws: rename them if they are images"
+    )
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "study.zip").write_bytes(b"1")
     with pytest.raises(DataError, match=r"got 1 \.zip to be unpacked"):

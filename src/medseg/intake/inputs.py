@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from medseg.errors import DataError, ImageError
 from medseg.intake.files import is_dicom, is_plain_image, may_be_file, split_series, stem, suffix, visible
-from medseg.intake.own_outputs import is_ours, is_picture_of_mask
+from medseg.intake.own_outputs import is_ours, is_picture_of_mask, manifest_path, pictured_case
 
 if TYPE_CHECKING:
     from medseg.intake.dicom_header import Header
@@ -81,7 +81,8 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
 def passed_over(folder: Path, *, inputs: Iterable[Input] = ()) -> str | None:
     """What may be an image in a folder, or below it, and is none of its `inputs`, by suffix and number; or None.
 
-    Archives, formats that are not read, and images other than DICOM that `find_inputs` did not take.
+    Archives, formats that are not read, and images other than DICOM that `find_inputs` did not take; of files named
+    like a preview of medseg those that have no manifest beside them, and may be images.
     """
     taken = {one.path for one in inputs}
     found: dict[str, Counter[str]] = {}
@@ -101,6 +102,9 @@ def _why_aside(path: Path) -> str | None:
         return "to be unpacked"
     if kind in _NOT_READ:
         return "of a format that is not read"
+    if (case := pictured_case(path)) is not None:
+        drawn = manifest_path(path.parent, case).exists()
+        return None if drawn else "named like what medseg draws: rename them if they are images"
     if is_plain_image(path) and not is_ours(path):
         return "beside DICOM or below other images: give them by themselves"
     return None

@@ -14,7 +14,7 @@ from medseg.intake.files import stem
 logger = logging.getLogger(__name__)
 
 _MANIFEST = "_manifest.json"
-_PICTURE = re.compile(r".+_(?:preview\.png|comparison\.png|probability_[0-9]+\.(?:png|nii\.gz))")
+_PICTURE = re.compile(r"(.+)_(?:preview\.png|comparison\.png|probability_[0-9]+\.(?:png|nii\.gz))")
 
 
 def manifest_path(folder: Path, case: str) -> Path:
@@ -53,9 +53,15 @@ def inside(folder: Path, name: object) -> Path | None:
     return path if path.is_file() and path.parent == folder.resolve() else None
 
 
+def pictured_case(path: Path) -> str | None:
+    """The case that a file is, by its name, a preview or the like of."""
+    match = _PICTURE.fullmatch(path.name)
+    return match[1] if match else None
+
+
 def is_picture_of_mask(path: Path) -> bool:
     """Whether a file is by its name a preview or the like."""
-    return bool(_PICTURE.fullmatch(path.name))
+    return pictured_case(path) is not None
 
 
 def is_ours(path: Path) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from medseg.bundle import find_bundle
 from medseg.bundle.load import open_workflow
-from medseg.bundle.settings import settings_behind
+from medseg.bundle.settings import result_settings, settings_behind
 
 CONFIG: dict[str, Any] = {
     "_meta_": {"labels": {"0": "background"}, "name": "x"},
@@ -41,7 +41,7 @@ def test_what_the_segmenter_refers_to_counts_over_any_number_of_steps() -> None:
 
 def settings(bundle: str, **overrides: Any) -> dict[str, Any]:
     workflow = open_workflow(find_bundle(bundle), "inference", overrides=overrides)
-    return settings_behind("segmenter", workflow.parser.config)
+    return result_settings(workflow.parser.config)
 
 
 @pytest.mark.parametrize("bundle", ["ct_lung", "cxr_heart_lung"])
@@ -55,3 +55,12 @@ def test_of_a_real_bundle_neither_paths_nor_numbers_of_jobs_count(bundle: str, t
 @pytest.mark.parametrize("changed", [{"overlap": 0.25}, {"spacing_mm": [2.0] * 3}, {"precision": "fp32"}], ids=str)
 def test_of_a_real_bundle_all_counts_that_can_change_a_mask(changed: dict[str, Any]) -> None:
     assert settings("ct_lung", **changed) != settings("ct_lung")
+
+
+def test_measurements_and_codes_count_they_stand_beside_the_mask() -> None:
+    cases = {"segmenter": "@segmenter", "measurements": "@ratios", "segments": "@_meta_::codes", "jobs": "@jobs"}
+    config = {**CONFIG, "_meta_": {**CONFIG["_meta_"], "codes": {"1": "lung"}}, "cases": cases, "ratios": ["r"]}
+    more = {"cases::measurements": "@ratios", "ratios": ["r"], "cases::segments": "@_meta_::codes"}
+    mask = settings_behind("segmenter", CONFIG)
+    assert result_settings(config) == {**mask, **more, "_meta_::codes": {"1": "lung"}}
+    assert result_settings(CONFIG) == mask

@@ -1,8 +1,9 @@
-"""The part of a configuration that decides what a mask looks like: what a resumed run has to share with the first."""
+"""The part of a configuration that decides what is found in a case: what a resumed run has to share with the first."""
 
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,18 +13,28 @@ _REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
 _OF_A_PLACE = frozenset({"bundle_root", "dataset_dir", "device", "precision_record", "run_dir", "weights"})
 """Where things lie and run; the weights count by the hash of their file."""
 
+_BESIDE_THE_MASK = ("cases::measurements", "cases::segments")
+"""What stands in manifests and DICOM outputs beside the mask: a resumed run must not mix old numbers and new."""
+
 
 def mask_settings() -> dict[str, Any]:
     """Settings of the configuration that is being evaluated: `segmenter` and all that it refers to, as written.
 
-    Paths and the device are left out, and so is everything that the segmenter does not see (jobs, output folder).
+    With them the measurements and the DICOM codes of `cases`. Paths and the device are left out, and so is everything
+    that changes no result (jobs, output folder).
 
     Returns
     -------
     dict
         Id to its content, overrides and overlays merged, references not resolved.
     """
-    return settings_behind("segmenter", running_workflow().parser.config)
+    return result_settings(running_workflow().parser.config)
+
+
+def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """As `mask_settings`, of a merged configuration."""
+    beside = [settings_behind(name, config) for name in _BESIDE_THE_MASK if _at(config, name) is not None]
+    return dict(sorted(ChainMap(settings_behind("segmenter", config), *beside).items()))
 
 
 def settings_behind(name: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,16 @@ def test_a_bundle_that_cannot_be_written_to_is_refused_before_the_work(
         precision_record_path(bundle)
 
 
+@pytest.mark.parametrize("words", [["cases_at_most=1"], ["--overlay", "smoke"]], ids=" ".join)
+def test_a_record_of_another_configuration_is_not_written(
+    bundle: Path, volumes: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would count for the bundle as it is."""
+    assert main(["bundle", "precision", str(bundle), "--datalist", str(volumes), *words]) == 2
+    assert f"is of the bundle as it is; got {words[-1]};" in capsys.readouterr().err
+    assert not (bundle / "models" / "precision.json").exists()
+
+
 def test_a_disk_that_is_full_is_told(bundle: Path, volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check = check_precision(bundle, datalist=volumes, device="cpu")
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medseg.cli import bundle_files, check
 from medseg.cli.arguments import Commands, add_bundle, add_configuration, add_json, add_noun, add_verb, overrides
@@ -88,14 +88,10 @@ def _precision(arguments: argparse.Namespace) -> int:
     changes = overrides(arguments.overrides)
     from medseg.workflows.precision import check_precision, precision_record_path, write_check
 
-    path = None if arguments.print_only else precision_record_path(arguments.bundle)
+    given: dict[str, Any] = {"overlays": tuple(arguments.overlay), "overrides": changes}
+    path = None if arguments.print_only else precision_record_path(arguments.bundle, **given)
     check = check_precision(
-        arguments.bundle,
-        datalist=arguments.datalist,
-        device=arguments.device,
-        overlays=tuple(arguments.overlay),
-        overrides=changes,
-        trust=arguments.trust,
+        arguments.bundle, datalist=arguments.datalist, device=arguments.device, trust=arguments.trust, **given
     )
     if path is not None:
         write_check(check, path)

@@ -100,8 +100,27 @@ def check_precision(
     return PrecisionCheck(agreements, record)
 
 
-def precision_record_path(bundle: str | os.PathLike[str]) -> Path:
-    """Where a bundle keeps its records, models/precision.json; OutputError where they cannot be written."""
+def precision_record_path(
+    bundle: str | os.PathLike[str], *, overlays: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
+) -> Path:
+    """Where a bundle keeps its records, models/precision.json.
+
+    Raises
+    ------
+    BundleError
+        Another configuration than the bundle's own is to be checked: precision auto would trust the record for the
+        bundle as it is.
+    OutputError
+        The file cannot be written.
+    """
+    changes = [*overlays, *(f"{key}={value}" for key, value in (overrides or {}).items())]
+    if changes:
+        raise BundleError(
+            "a record of precision is of the bundle as it is",
+            got=", ".join(changes),
+            expected="no overlay and no change of its configuration",
+            next_step="leave them out, or only look at the result: --print-only",
+        )
     return record_path(bundle, "precision.json")
 
 

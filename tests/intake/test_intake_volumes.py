@@ -90,6 +90,29 @@ def test_lengths_in_metres_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "line", "message"),
+    [
+        ("a.nrrd", 'space units: "cm" "cm" "cm"', "another unit; got cm, cm, cm; expected mm"),
+        ("a.mha", "DistanceUnits = um", "another unit; got um; expected mm"),
+        ("a.mha", "ElementToIntensityFunctionOffset = -1024", "stored scaled, which ITK ignores; got .*offset -1024"),
+        ("a.nrrd", 'space units: "mm" "mm" "mm"', None),
+        ("a.mha", "ElementToIntensityFunctionSlope = 1", None),
+    ],
+    ids=["nrrd in cm", "mha in um", "mha scaled", "nrrd in mm", "mha not scaled"],
+)
+def test_units_that_itk_ignores_are_refused(tmp_path: Path, name: str, line: str, message: str | None) -> None:
+    path = tmp_path / name
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(VALUES), str(path))
+    last = b"encoding" if name == "a.nrrd" else b"ElementType"
+    path.write_bytes(path.read_bytes().replace(last, line.encode() + b"\n" + last, 1))
+    if message is None:
+        assert read_image(path).array.max() == 23
+    else:
+        with pytest.raises(MedsegError, match=rf"{name}: .*{message}"):
+            read_image(path)
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         (np.full((2, 2, 2), 7, np.int16), "same value; got 7"),

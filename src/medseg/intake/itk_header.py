@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from medseg.errors import ImageError
+from medseg.errors import GeometryError, ImageError
 from medseg.findings import Finding
 from medseg.intake.checks import no_orientation, refuse_too_large, unreadable
 
@@ -24,6 +24,8 @@ _ONE_EACH = ("elementspacing", "elementsize", "offset", "position", "origin", "c
 _MATRICES = ("transformmatrix", "rotation", "orientation")
 _SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
 """Of NRRD: those in which axes are directions in the patient."""
+_MILLIMETRES = ("", "?", "???", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
+_SCALING = {"elementtointensityfunctionslope": 1.0, "elementtointensityfunctionoffset": 0.0}
 _META_BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4}
 _META_BYTES |= {"LONG_LONG": 8, "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 _NRRD_BYTES = {"char": 1, "int8": 1, "byte": 1, "short": 2, "int16": 2, "ushort": 2, "uint16": 2, "int": 4, "uint": 4}
@@ -63,7 +65,9 @@ def check_itk_header(path: Path) -> None:
     Raises
     ------
     ImageError
-        As above, or a header that cannot be read.
+        As above, a scaling of the values that ITK does not apply, or a header that cannot be read.
+    GeometryError
+        Lengths in another unit than mm, which ITK takes for mm.
     """
     with path.open("rb") as file:
         text = file.read(_LARGEST_HEADER)
@@ -150,6 +154,8 @@ def _meta(text: bytes, path: Path) -> _Declared:
     fields, length = _meta_fields(text)
     size = _numbers(fields.get("dimsize", ""), path)
     _refuse_counts(fields, len(size), path)
+    _refuse_units([fields.get("distanceunits", "")], path)
+    _refuse_scaling(fields, path)
     kind = fields.get("elementtype", "").upper().removeprefix("MET_").removesuffix("_ARRAY")
     if kind not in _META_BYTES or "elementdatafile" not in fields:
         raise _no_header(path, "ElementType and ElementDataFile")
@@ -183,6 +189,32 @@ def _refuse_counts(fields: Mapping[str, str], axes: int, path: Path) -> None:
         raise _no_header(path, f"fields for {axes} axes, at most {_MOST_AXES}")
 
 
+def _refuse_units(units: Sequence[str], path: Path) -> None:
+    others = [unit for unit in units if unit.strip().lower() not in _MILLIMETRES]
+    if others:
+        raise GeometryError(
+            f"{path}: lengths in another unit", got=", ".join(others), expected="mm", next_step="write it in mm"
+        )
+
+
+def _refuse_scaling(fields: Mapping[str, str], path: Path) -> None:
+    stated = {name: fields[name] for name in _SCALING if name in fields}
+    if any(not _equals(text, _SCALING[name]) for name, text in stated.items()):
+        raise ImageError(
+            f"{path}: its values are stored scaled, which ITK ignores",
+            got=", ".join(f"{name} {text}" for name, text in stated.items()),
+            expected="slope 1 and offset 0",
+            next_step="write it again with the values themselves",
+        )
+
+
+def _equals(text: str, value: float) -> bool:
+    try:
+        return float(text) == value
+    except ValueError:
+        return False
+
+
 def _meta_files(name: str, path: Path) -> tuple[str, ...]:
     if name.upper() == "LOCAL":
         return ()
@@ -196,6 +228,7 @@ def _nrrd(text: bytes, path: Path) -> _Declared:
     size, kind = _numbers(fields.get("sizes", ""), path), fields.get("type", "").lower()
     if fields.get("dimension") != str(len(size)) or len(size) > _MOST_AXES:
         raise _no_header(path, f"sizes of as many axes as dimension says, at most {_MOST_AXES}")
+    _refuse_units(re.findall(r'"([^"]*)"', f"{fields.get('spaceunits', '')} {fields.get('units', '')}"), path)
     kind = kind.removeprefix("signed ").replace("unsigned ", "u").removesuffix("_t").replace("long long", "longlong")
     itemsize = _NRRD_BYTES.get({"uchar": "byte", "uint8": "byte"}.get(kind, kind).removesuffix(" int"))
     encoding = fields.get("encoding", "").lower()

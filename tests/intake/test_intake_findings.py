@@ -295,7 +295,7 @@ def test_nrrd_and_metaimage_that_leave_left_and_right_open(tmp_path: Path, name:
     assert len(read_image(path).doubts) == 1
 
 
-def test_masks_are_compared_with_the_image_of_their_name(tmp_path: Path) -> None:
+def test_masks_are_compared_with_the_image_of_their_name(tmp_path: Path, make_series: Make) -> None:
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
     image, mask = np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.zeros((2, 3, 4), np.uint8)
@@ -306,6 +306,8 @@ def test_masks_are_compared_with_the_image_of_their_name(tmp_path: Path) -> None
         moved = np.eye(4)
         moved[0, 3] = shift
         nib.save(nib.Nifti1Image(values, moved), tmp_path / "labels" / f"{case}.nii.gz")
+    affine = read_image(make_series(tmp_path / "images" / "g", [0, 2, 4, 6])).affine + 9 * np.eye(4, k=3)
+    nib.save(nib.Nifti1Image(np.ones((3, 2, 4), np.uint8), affine), tmp_path / "labels" / "g.nii.gz")
     found = {entry.path.name[0]: entry for entry in inspect(tmp_path) if entry.kind == "mask"}
     assert {case: codes(entry, "error") for case, entry in found.items()} == {
         "a": [],
@@ -314,6 +316,7 @@ def test_masks_are_compared_with_the_image_of_their_name(tmp_path: Path) -> None
         "d": [],
         "e": ["other-grid"],
         "f": ["other-grid"],
+        "g": ["other-grid"],
     }
     reference = tmp_path / "images" / "b_0000.nii.gz"
     assert found["b"].findings[0].repair == f"--copy-geometry --reference {reference}"

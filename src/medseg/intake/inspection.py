@@ -248,13 +248,14 @@ def _plain_entry(file: Path, modality: str | None) -> Entry:
 
 
 def _partner_findings(label: Image, file: Path) -> list[Finding]:
-    """A mask against the image of its name in the folder beside its own; nothing where there is none."""
+    """A mask against the image, or folder of a series, of its name beside it; nothing where there is none."""
     partners = [
         image
         for name in _IMAGE_FOLDERS
         if (folder := file.parent.parent / name).is_dir()
         for image in visible(folder)
-        if is_plain_image(image) and stem(image) in (stem(file), f"{stem(file)}_0000")
+        if (image.name if image.is_dir() else stem(image)) in (stem(file), f"{stem(file)}_0000")
+        if image.is_dir() or is_plain_image(image) or is_dicom(image)
     ]
     if not partners:
         return []

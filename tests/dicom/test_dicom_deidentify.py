@@ -283,6 +283,8 @@ def test_a_truncated_file_is_left_out(study: Path, tmp_path: Path) -> None:
     done = deidentify(study, tmp_path / "new")
     assert len(done.files) == 7
     assert [failed for failed, _ in done.failed] == [path]
+    path.write_bytes(b"")
+    assert [failed for failed, _ in deidentify(study, tmp_path / "again").failed] == [path], "by its suffix DICOM"
 
 
 REFUSED: dict[str, tuple[Callable[[Path, Path], object], type[Exception], str]] = {

@@ -257,6 +257,23 @@ def test_a_truncated_file_is_refused_alone_and_in_its_series(tmp_path: Path, mak
             read_image(path)
 
 
+@pytest.mark.parametrize("content", [b"", bytes(3000)], ids=["empty", "zeros"])
+@pytest.mark.parametrize("name", ["", ".{}"], ids=["no suffix", "number"])
+def test_a_slice_that_lost_its_beginning_is_missed(
+    tmp_path: Path, make_series: Make, name: str, content: bytes
+) -> None:
+    """Files of old scanners have no suffix; at an end of the series nothing else shows that one is not there."""
+    folder = make_series(tmp_path / "ct", [0, 2, 4])
+    for file in folder.iterdir():
+        file.rename(folder / f"I{file.stem}{name.format(file.stem)}")
+    (folder / "notes.txt").write_bytes(b"")
+    assert read_image(folder).array.shape == (1, 3, 2, 3)
+    last = max(file for file in folder.iterdir() if file.name != "notes.txt")
+    last.write_bytes(content)
+    with pytest.raises(ImageError, match=rf"{last.name}: cannot be read as DICOM"):
+        read_image(folder)
+
+
 def test_an_unreadable_value_is_refused_without_being_quoted(tmp_path: Path, make_dicom: Make) -> None:
     path = make_dicom(tmp_path / "a.dcm", PIXELS, RescaleIntercept=-1024, RescaleSlope=1)
     assert b"-1024.0 " in path.read_bytes()

@@ -17,6 +17,7 @@ from medseg.files import atomic_folder
 logger = logging.getLogger(__name__)
 
 _MAGIC, _MAGIC_AT = b"DICM", 128
+_SUFFIXES = (".dcm", ".dicom", ".ima")
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
 
@@ -95,11 +96,14 @@ def _files(source: Path) -> Iterator[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, or should be: by its suffix, or as it cannot be opened. What is none is named later."""
+    if path.suffix.lower() in _SUFFIXES:
+        return True
     try:
         with path.open("rb") as file:
             return file.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
     except OSError:
-        return False
+        return True
 
 
 def _write(path: Path, folder: Path, run: Confidentiality, folders: dict[str, int]) -> Path | None:

@@ -69,9 +69,9 @@ def headers_of(path: Path, *, series: str | None = None) -> list[Header]:
 
 def series_headers(folder: Path) -> list[Header]:
     """Headers of the DICOM images directly in `folder`, by file name; objects without an image are left out."""
-    from medseg.intake.files import is_dicom, visible
+    from medseg.intake.files import dicom_files
 
-    headers = [read_header(file) for file in visible(folder) if is_dicom(file)]
+    headers = [read_header(file) for file in dicom_files(folder)]
     return [header for header in headers if header.kind != "other"]
 
 

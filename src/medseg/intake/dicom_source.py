@@ -16,7 +16,7 @@ from medseg.geometry import GRID_TOLERANCE_MM
 from medseg.intake.dicom_frames import frame_planes
 from medseg.intake.dicom_grid import Plane, place
 from medseg.intake.dicom_header import Header, dicom_errors, plane_of, read_header
-from medseg.intake.files import is_dicom, split_series, visible
+from medseg.intake.files import dicom_files, is_dicom, split_series
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def source_images(image: Image) -> SourceImages | None:
         return _of_file(read_header(source)) if is_dicom(source) else None
     if not source.is_dir():
         return None
-    headers = [read_header(file) for file in visible(source) if is_dicom(file)]
+    headers = [read_header(file) for file in dicom_files(source)]
     headers = [header for header in headers if header.kind != "other"]
     headers = [header for header in headers if series in (None, header.series)]
     fitting = [found for found in map(_of_series, _by_series(headers)) if found and _fits(found[1], image)]

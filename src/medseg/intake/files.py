@@ -168,6 +168,29 @@ def is_dicom(path: Path) -> bool:
         return not is_plain_image(path)
 
 
+def dicom_files(folder: Path) -> list[Path]:
+    """The DICOM files directly in a folder, by name, and those among them that have lost their beginning.
+
+    A slice whose copy failed is often empty or begins with zeros; at an end of its series nothing would show that it is
+    not there. Only files named as the DICOM files around are looked at: with a suffix of theirs, or one of digits.
+    """
+    files = [file for file in visible(folder) if may_be_file(file)]
+    dicom = {file for file in files if is_dicom(file)}
+    suffixes = {file.suffix.lower() for file in dicom}
+    lost = {
+        file
+        for file in files
+        if file.suffix.lower() in suffixes or (dicom and file.suffix[1:].isdecimal())
+        if file not in dicom and not is_plain_image(file) and _begins_with_zeros(file)
+    }
+    return [file for file in files if file in dicom or file in lost]
+
+
+def _begins_with_zeros(path: Path) -> bool:
+    with path.open("rb") as file:
+        return not any(file.read(_MAGIC_AT + len(_MAGIC)))
+
+
 def may_be_file(path: Path) -> bool:
     """Whether it is a file; what may not be looked at, such as a link into a closed folder, may be one."""
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import DataError, ImageError
-from medseg.intake.files import is_dicom, is_plain_image, may_be_file, split_series, stem, suffix, visible
+from medseg.intake.files import dicom_files, is_dicom, is_plain_image, may_be_file, split_series, stem, suffix, visible
 from medseg.intake.own_outputs import is_ours, is_picture_of_mask, manifest_path, pictured_case
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def dicom_headers(folder: Path) -> dict[Path, Header | None]:
     A folder that cannot be read stands there itself, without a header.
     """
     try:
-        return {file: _header_or_none(file) for file in visible(folder) if is_dicom(file)}
+        return {file: _header_or_none(file) for file in dicom_files(folder)}
     except DataError:
         return {folder: None}
 

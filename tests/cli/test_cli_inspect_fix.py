@@ -158,6 +158,13 @@ def test_the_original_is_never_touched(series: Path, capsys: pytest.CaptureFixtu
     assert {file: file.read_bytes() for file in series.iterdir()} == before
 
 
+def test_a_mask_never_takes_the_place_of_its_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), tmp_path / "ct.nii.gz")
+    words = ["data", "labels", str(tmp_path / "rs.dcm"), "--reference", str(tmp_path / "ct.nii.gz")]
+    assert main([*words, "-o", str(tmp_path / "x" / ".." / "ct.nii.gz")]) == 2
+    assert "ct.nii.gz would take the place of an input" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("words", "given"), [([], {}), (["--series", "3"], {"series": "3"})], ids=["all", "one"])
 def test_predict_hands_on_which_series_to_take(
     words: list[str], given: dict[str, str], stand_in: Callable[..., list[inspect.BoundArguments]]

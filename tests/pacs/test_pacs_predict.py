@@ -127,7 +127,7 @@ def test_a_series_is_chosen_by_its_number(holding: FakePacs, thorax: list[Path],
     other.save_as(tmp_path / "other.dcm")
     holding.files.append((tmp_path / "other.dcm").read_bytes())
     address = f"{holding.address}/studies/{_uids(thorax)[0]}"
-    report = predict("ct_lung", inputs=address, output_dir=tmp_path / "masks", overrides={**SETTINGS, "series": 1})
+    report = predict("ct_lung", inputs=address, output_dir=tmp_path / "masks", overrides={**SETTINGS, "series": "1"})
     assert [case.id for case in report.cases] == [series_name(_uids(thorax)[1])]
     with pytest.raises(PacsError, match="got 2 with images"):
         predict("ct_lung", inputs=address, output_dir=tmp_path / "more", overrides=SETTINGS)

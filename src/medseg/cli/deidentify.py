@@ -65,9 +65,12 @@ def _deidentify(arguments: argparse.Namespace) -> int:
 
 
 def _labels(arguments: argparse.Namespace) -> int:
+    from medseg.errors import OutputError
     from medseg.intake import read_label
     from medseg.outputs import write_mask
 
+    if arguments.output.resolve() in (arguments.mask.resolve(), arguments.reference.resolve()):
+        raise OutputError(f"{arguments.output} would take the place of an input", next_step="name another file")
     label = read_label(arguments.mask, reference=arguments.reference, names=arguments.names)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_mask(label, arguments.output)

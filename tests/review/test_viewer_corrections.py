@@ -230,10 +230,25 @@ def test_a_mask_that_was_made_anew_after_it_was_accepted_is_not_exported(folder:
         assert client.get(f"/api/cases/{cases['case_0']['id']}").json()["notes"] == []
         save(mask(1), folder / "case_0.nii.gz")
         assert "has changed since" in client.get(f"/api/cases/{cases['case_0']['id']}").json()["notes"][0]
+        review(client, cases["case_0"]["id"], "accepted", "a fine one")  # a comment does not accept the new mask
         content = client.get("/api/export").json()
         correct(client, cases["case_0"]["id"], painted())  # what someone painted is what someone saw
         assert len(client.get("/api/export").json()["training"]) == 1
     assert (content["left_out"], [one["id"] for one in content["training"]]) == (["case_0"], ["case_1"])
+
+
+def test_a_verdict_is_on_the_version_that_was_looked_at(folder: Path, tmp_path: Path):
+    with viewing(tmp_path, folder=folder) as (client, _):
+        url = f"/api/cases/{cases_by_name(client)['case_0']['id']}"
+        for _ in range(2):
+            correct(client, url.rpartition("/")[2], painted())
+        told = []
+        for version in (0, 1, 2):
+            said = {"status": None, "comment": str(version), "by": "B", "version": version}
+            assert client.put(f"{url}/review", headers=OURS, json=said).status_code == 200
+            told.append(client.get(url).json()["notes"])
+    stale = ["the mask is not the one that was reviewed: it has changed since"]
+    assert told == [stale, [], []]  # both corrections hold the same voxels
 
 
 def test_nothing_accepted_is_nothing_to_export(folder: Path, tmp_path: Path):

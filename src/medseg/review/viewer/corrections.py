@@ -7,7 +7,7 @@ import math
 import re
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Corrections:
         if not versions:
             return None
         return entry.home / FOLDER / str(versions[-1]["file"]), versions[-1]
+
+    def mask(self, entry: Entry, version: int | None) -> Path | None:
+        """The file of a version, 0 for the mask as it was segmented, None for the newest; None where there is none."""
+        return _file_of(entry, self._versions(entry), version)
 
     def save(
         self, entry: Entry, labels: Image, *, names: Mapping[int, str], by: str, based_on: int | None
@@ -78,7 +82,7 @@ class Corrections:
                 folder.mkdir(exist_ok=True)
                 versions = self._versions(entry)
                 number = int(versions[-1]["version"]) + 1 if versions else 1
-                before = self._before(entry, versions, based_on)
+                before = _file_of(entry, versions, based_on)
                 path = folder / f"{entry.name}_v{number}{suffix}"
                 if path.exists():
                     raise OutputError(f"{path.name} is there already", next_step="move it away: it is not overwritten")
@@ -110,9 +114,10 @@ class Corrections:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ReviewError(f"{path} is no record of corrections", next_step="move it away") from error
 
-    def _before(self, entry: Entry, versions: list[dict[str, Any]], based_on: int | None) -> Path | None:
-        wanted = [one for one in versions if based_on is None or one["version"] == based_on]
-        return entry.home / FOLDER / str(wanted[-1]["file"]) if wanted else entry.prediction
+
+def _file_of(entry: Entry, versions: Sequence[Mapping[str, Any]], version: int | None) -> Path | None:
+    wanted = [one for one in versions if version is None or one["version"] == version]
+    return entry.home / FOLDER / str(wanted[-1]["file"]) if wanted else entry.prediction
 
 
 def most_bytes(shape: str) -> int:

@@ -26,20 +26,21 @@ _LONGEST_COMMENT = 10_000
 
 
 class Verdict(BaseModel):
-    """What someone says of a case."""
+    """What someone says of a case; `version` of its correction was looked at, 0: its mask as it was segmented."""
 
     model_config = ConfigDict(extra="forbid")
 
     status: Status | None
     comment: str = Field(default="", max_length=_LONGEST_COMMENT)
     by: str = Field(default="", max_length=_LONGEST_NAME)
+    version: int | None = Field(default=None, ge=0)
 
 
 @router.put("/cases/{key}/review")
 def review(key: str, verdict: Verdict, viewer: ViewerOf) -> dict[str, Any]:
     """Accept, reject, comment."""
     entry = viewer.entries.get(key)
-    viewer.review(entry, status=verdict.status, comment=verdict.comment, by=verdict.by)
+    viewer.review(entry, **verdict.model_dump())
     found: dict[str, Any] = viewer.summary(entry)["review"]
     return found
 

@@ -119,11 +119,26 @@ class Viewer:
             named = {value: name for value, name in self.choices[0].labels.items() if value != 0}
         return named
 
-    def review(self, entry: Entry, *, status: Status | None, comment: str, by: str) -> dict[str, Any]:
-        """Write down what someone says of a case."""
+    def review(
+        self, entry: Entry, *, status: Status | None, comment: str, by: str, version: int | None = None
+    ) -> dict[str, Any]:
+        """Write down what someone says of a case.
+
+        Parameters
+        ----------
+        entry
+            The case.
+        status, comment, by
+            As for `Reviews.put`.
+        version
+            Of the correction that was looked at, 0 for the mask as it was segmented; None: the newest there is.
+        """
         reviews, name = self._reviews_of(entry)
-        mask = self.correction(entry) or entry.prediction
-        return reviews.put(name, status=status, comment=comment, by=by, mask=None if mask is None else sha256_of(mask))
+        before, mask = self._review(entry), self.corrections.mask(entry, version)
+        seen = None if mask is None else sha256_of(mask)
+        if status is not None and status == before.get("status"):
+            seen = before.get("mask_sha256")  # a comment alone: the verdict is still of the mask that it was given for
+        return reviews.put(name, status=status, comment=comment, by=by, mask=seen)
 
     def correct(self, entry: Entry, body: bytes, *, shape: str, by: str, based_on: int | None) -> dict[str, Any]:
         """Save a correction; errors are those of `medseg.review.viewer.corrections`."""

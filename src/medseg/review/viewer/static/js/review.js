@@ -42,9 +42,10 @@ export function judge(status) {
     return $("reviewer").focus();
   }
   drafts.delete(current.id);
+  const version = state.study?.id === current.id ? state.study.version : null; // of the mask that is looked at
   return inTurn(() => {
     const taken = status && reviewOf(current.id).status === status;
-    return send(current.id, { status: taken ? null : status, comment, by });
+    return send(current.id, { status: taken ? null : status, comment, by, version });
   });
 }
 

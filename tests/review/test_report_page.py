@@ -322,6 +322,7 @@ def test_masks_that_were_only_scored_say_what_is_not_known(evaluated: Path, tmp_
         (folder / name).write_bytes((evaluated / name).read_bytes())
     text = parse(report(folder, to=tmp_path)).text
     assert "the masks were only scored; how they were made is not recorded" in text
+    assert "Contours: yellow" not in text  # there are no pictures
     assert "No reliability curve: masks alone say nothing of confidence." in text
     assert "The folder holds no picture of this case." in text
     assert "No fingerprint: the masks were scored without their images." in text

@@ -21,7 +21,7 @@ from medseg.review.report.blocks import (
     Tiles,
     Tone,
 )
-from medseg.review.report.cases import CaseChoice, were_flags_looked_for
+from medseg.review.report.cases import CaseCard, CaseChoice, were_flags_looked_for
 from medseg.review.report.datasheet import DataSheet
 from medseg.review.report.folders import Bundle, Results, Run
 from medseg.review.report.predictions import medians, prediction_plots, prediction_table
@@ -149,7 +149,7 @@ def shown(many: Sequence[Told]) -> Section:
         by = told.choice.ranked_by
         if len(told.results.done) > 1:
             blocks.append(Text(f"Ordered by {by}." if by else "Nothing is known by which to order them.", "note"))
-        blocks += [Text(_legend(told.results), "note"), Cards(told.choice.others, level=4 if len(many) > 1 else 3)]
+        blocks += [*_legend(told.results, told.choice.others), Cards(told.choice.others, 4 if len(many) > 1 else 3)]
     title = "Worst, median and best cases" if any("Dice" in told.choice.ranked_by for told in many) else "Cases"
     return Section("cases", title, blocks)
 
@@ -216,7 +216,7 @@ def _flagged(told: Told, *, level: int) -> list[Block]:
     if count > len(cards):
         text = f"Only the first {len(cards)} are shown here; the others are marked in the table of all cases."
         blocks.append(Text(text, "missing"))
-    return [*blocks, Text(_legend(told.results), "note"), Cards(cards, level)]
+    return [*blocks, *_legend(told.results, cards), Cards(cards, level)]
 
 
 def _few(results: Results) -> list[Block]:
@@ -226,13 +226,17 @@ def _few(results: Results) -> list[Block]:
     return [Text(f"Only {counted(cases, 'case')} scored: the intervals are wide and not to be leant on.", "missing")]
 
 
-def _legend(results: Results) -> str:
+def _legend(results: Results, cards: Sequence[CaseCard]) -> list[Block]:
+    """What the colours of the cards' pictures are; nothing where they have none."""
+    if not any(one.picture for one in cards):
+        return []
     if results.kind == "predictions":
-        return "Coloured areas and contours are the prediction; the names stand below each picture."
-    return (
+        return [Text("Coloured areas and contours are the prediction; the names stand below each picture.", "note")]
+    contours = (
         "Contours: yellow is the truth, magenta the prediction, white where both run. Beside them: the image, the "
         "truth, and the prediction; on a narrow screen, push the picture to the right to see them."
     )
+    return [Text(contours, "note")]
 
 
 def _result_tiles(told: Told) -> list[Tile]:

@@ -15,6 +15,7 @@ import pytest
 
 from medseg.bundle import find_bundle, open_workflow
 from medseg.bundle.allowed import permitted, table
+from medseg.bundle.describe import build_network
 from medseg.bundle.trust import (
     add_trust,
     bundle_sha256,
@@ -122,6 +123,27 @@ def test_trust_is_taken_back(wanting: Path, which: str) -> None:
     assert read_trusted() == []
     with pytest.raises(BundleError, match="no such bundle is trusted"):
         remove_trust(named[which])
+
+
+def test_a_trusted_bundle_may_bring_its_own_network_and_stays_trusted(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = tiny_bundle / "configs" / "common.yaml"
+    config.write_text("network_def: {_target_: scripts.net.Net}\n", encoding="utf-8")
+    (tiny_bundle / "scripts").mkdir()
+    theirs = Path(shutil.copytree(tiny_bundle, tmp_path / "another"))
+    for bundle, kernel in ((tiny_bundle, 1), (theirs, 3)):
+        lines = ["import torch", "class Net(torch.nn.Conv2d):"]
+        lines += [f"    def __init__(self): super().__init__(1, 3, {kernel}, padding='same')", ""]
+        (bundle / "scripts" / "net.py").write_text("\n".join(lines), encoding="utf-8")
+    for bundle, parameters in ((tiny_bundle, 6), (theirs, 30), (tiny_bundle, 6)):  # each its own `scripts`
+        digest = add_trust(bundle).sha256
+        network = build_network(bundle, bundle / "configs" / "common.yaml")
+        assert sum(one.numel() for one in network.parameters()) == parameters
+        assert bundle_sha256(bundle) == digest
 
 
 def test_a_link_cannot_be_trusted(wanting: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from medseg.bundle.check.plans import Plan, Reader
 from medseg.bundle.locate import WEIGHTS_FILE
 from medseg.bundle.metadata import METADATA_FILE, Metadata, read_metadata
 from medseg.bundle.printable import printable
-from medseg.bundle.trust import merge, require_trust
+from medseg.bundle.trust import let_in, merge, require_trust
 from medseg.errors import BundleError
 
 if TYPE_CHECKING:
@@ -97,7 +97,10 @@ def build_network(bundle: Path, config: Path, *, trust: bool = False) -> nn.Modu
         It cannot be built, or wants more than an untrusted bundle may.
     """
     plan, reader = Plan("network", (config,), own=False), Reader()
-    parser = _parser(trusted=require_trust(bundle, merge(bundle, plan, reader), trust=trust))
+    trusted = require_trust(bundle, merge(bundle, plan, reader), trust=trust)
+    if trusted:
+        let_in(bundle)
+    parser = _parser(trusted=trusted)
     parser.read_meta(str(bundle / METADATA_FILE))
     parser.read_config(str(config))
     parser["bundle_root"] = str(bundle)

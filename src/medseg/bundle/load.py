@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from medseg.bundle.check import check_before_data, check_before_run
-from medseg.bundle.trust import merged_for, require_trust
+from medseg.bundle.trust import let_in, merged_for, require_trust
 from medseg.errors import BundleError, user_error
 
 Purpose: TypeAlias = Literal["train", "evaluate", "inference"]
@@ -52,6 +52,8 @@ def open_workflow(
     files = [bundle / "configs" / f"{name}.yaml" for name in ("common", purpose, *overlays)]
     merged = merged_for(bundle, purpose, overlays=overlays, overrides=overrides)
     trusted = require_trust(bundle, merged, trust=trust)
+    if trusted:
+        let_in(bundle)
     with _quiet_libraries(), _readable(bundle):
         workflow = _workflow(files, purpose, writable=None if trusted else _writable(overrides or {}))
     for name, value in (overrides or {}).items():

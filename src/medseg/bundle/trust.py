@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ STORE = "trusted.json"
 _NO_CODE = frozenset({".csv", ".gz", ".html", ".jpg", ".log", ".md", ".nii", ".pdf", ".png", ".svg"})
 """Suffixes of files that neither Python nor MONAI runs or reads as configuration: results, pictures, texts."""
 _SHORTEST_HASH = 8
+_let_in: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,32 @@ def require_trust(bundle: Path, merged: Merged, *, trust: bool = False) -> bool:
     if left:
         raise _refusal(bundle, left, digest, known=known)
     return known
+
+
+def let_in(bundle: Path) -> None:
+    """Make the scripts of a trusted bundle importable: MONAI does so when it runs, stage two of the check comes before.
+
+    Modules of another bundle that was let in before are forgotten: both may call theirs `scripts`. Python leaves no
+    bytecode in the folder, as that would be a change of its files.
+    """
+    folder = str(bundle.resolve())
+    for other in [path for path in _let_in if path != folder]:
+        sys.path[:] = [path for path in sys.path if path != other]
+        inside = Path(other)
+        for name in [name for name, module in sys.modules.items() if _lies_in(inside, module)]:
+            del sys.modules[name]
+        _let_in.discard(other)
+    if folder not in sys.path:
+        sys.path.insert(1, folder)
+    _let_in.add(folder)
+    importlib.invalidate_caches()
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # of processes that load data
+
+
+def _lies_in(folder: Path, module: object) -> bool:
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and Path(file).is_relative_to(folder)
 
 
 def bundle_wants(bundle: Path) -> list[Want]:

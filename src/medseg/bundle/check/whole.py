@@ -54,7 +54,7 @@ def check_bundle(
 
 def _built(merged: Merged, *, trust: bool) -> list[Finding]:
     from medseg.bundle.check.deep import check_deep, parser_of
-    from medseg.bundle.trust import require_trust
+    from medseg.bundle.trust import let_in, require_trust
 
     try:
         trusted = require_trust(merged.bundle, merged, trust=trust)
@@ -62,6 +62,8 @@ def _built(merged: Merged, *, trust: bool) -> list[Finding]:
         what = "its network was not built: the bundle wants more than medseg's list allows"
         hint = f"medseg bundle trust {merged.bundle} shows what; --trust allows it"
         return [Finding("not-trusted", "warning", str(merged.plan.files[0]), 1, what, hint=hint)]
+    if trusted:
+        let_in(merged.bundle)
     return check_deep(merged, parser_of(merged, trusted=trusted))
 
 

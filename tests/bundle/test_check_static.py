@@ -60,6 +60,20 @@ def test_one_command_alone_has_no_mistake(purpose: str):
 SPOILT = {
     "a key of MONAI's": ("train.yaml", "_target_: SimpleInferer", "_targt_: SimpleInferer", "unknown-key", "_target_?"),
     "a setting beside another": ("train.yaml", "epochs:", "epoch: 99\nepochs:", "unused-id", "did you mean epochs?"),
+    "a key in a list of components": (
+        "train.yaml",
+        "- _target_: medseg",
+        "- target: medseg",
+        "no-target",
+        "of target?",
+    ),
+    "a class in a list, bare": (
+        "train.yaml",
+        "_target_: medseg.training.FiniteLoss",
+        "medseg.training.FiniteLoss",
+        "no-target",
+        "write _target_: medseg.training.FiniteLoss",
+    ),
     "a reference": ("common.yaml", '"@overlap"', '"@overlab"', "missing-reference", "did you mean overlap?"),
     "a reference in an expression": ("common.yaml", "$len(@labels)", "$len(@label)", "missing-reference", "labels?"),
     "a circle": ("common.yaml", "overlap: 0.5", 'overlap: "@overlap"', "circular-reference", "overlap -> overlap"),
@@ -195,6 +209,11 @@ def test_an_unknown_override_is_told(mine: Path, name: str, said: str | None):
     texts = [finding.text() for finding in check(mine, "train", overrides={name: 1})]
     assert any(text.startswith("command line: error: ") for text in texts)
     assert said is None or any(said in text for text in texts)
+
+
+def test_an_override_beside_the_argument_that_was_meant_has_a_hint(mine: Path):
+    (found,) = check(mine, overrides={"network_def::stride": [2]})
+    assert found.text(mine).endswith("did you mean strides?")
 
 
 def test_an_override_that_one_command_has_is_right_for_the_whole_bundle(mine: Path):

@@ -33,6 +33,7 @@ RULES: tuple[Callable[[Context], Iterable[Finding]], ...] = (
     references.special_keys,
     components.targets,
     components.without_target,
+    components.without_target_in_lists,
     components.calls,
     properties.required,
     properties.entries,

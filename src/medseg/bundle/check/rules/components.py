@@ -8,9 +8,10 @@ from typing import Any
 
 from medseg.bundle.check.context import Context
 from medseg.bundle.check.expressions import ALWAYS, Expression, parse
-from medseg.bundle.check.findings import Finding, did_you_mean
+from medseg.bundle.check.findings import Finding, closest, did_you_mean
 from medseg.bundle.check.lines import Node
 from medseg.bundle.check.merged import arguments, is_component
+from medseg.bundle.check.plans import ENTRIES
 from medseg.bundle.check.signatures import Signature, ancestors, known_ancestors, method, signature
 from medseg.bundle.check.sources import Found
 from medseg.bundle.check.summary import dotted
@@ -18,6 +19,13 @@ from medseg.bundle.check.types import fits, spelt_out
 from medseg.bundle.check.values import UNKNOWN, components, texts
 
 _MODES = ("default", "callable", "debug")
+_LISTS = frozenset(
+    {
+        *("loading", "preprocessing", "augmentation", "postprocessing", "transforms"),
+        *("handlers", "train_handlers", "val_handlers"),
+    }
+)
+"""Lists that hold components and nothing else, in medseg's bundles."""
 
 
 def targets(context: Context) -> Iterator[Finding]:
@@ -41,6 +49,28 @@ def without_target(context: Context) -> Iterator[Finding]:
         ):
             what = f"{name} has no _target_: it would be handed on as it is written"
             yield context.error("no-target", node, what, expected="_target_: the class that it is made of")
+
+
+def without_target_in_lists(context: Context) -> Iterator[Finding]:
+    """A list of transforms, handlers or other components has nothing else in it: MONAI would hand it on as written."""
+    for name, node in context.merged.ids.items():
+        if not isinstance(node.content, list) or name.startswith("_meta_") or name in ENTRIES:
+            continue
+        items = [context.values.target(one) for one in node.content]
+        if any(map(is_component, items)) or (context.own and name.rpartition("::")[2] in _LISTS):
+            for (key, place), item in zip(node.children(), items, strict=True):
+                yield from _no_component(context, f"{name}::{key}", place, item)
+
+
+def _no_component(context: Context, name: str, place: Node, item: Node) -> Iterator[Finding]:
+    text = item.content if isinstance(item.content, str) else ""
+    is_mapping = isinstance(item.content, dict) and not any(key.startswith("_") for key in item.content)
+    is_empty = item.content is None and context.own
+    if is_mapping or is_empty or (text and context.sources.resolve(text).kind in ("class", "function")):
+        what = f"{name} has no _target_: nothing would be made of it"
+        near = closest("_target_", item.content) if is_mapping else None
+        hint = f"write _target_: {text}" if text else near and f"did you mean _target_ instead of {near}?"
+        yield context.error("no-target", place, what, item.value(), "_target_: the class that it is made of", hint)
 
 
 def _target(context: Context, name: str, node: Node, target: Node) -> Iterator[Finding]:
@@ -85,6 +115,7 @@ def _arguments(
         lacked = [one for one in takes.required if one not in given] if takes.open else []
         hint = did_you_mean(key, set(takes.names) - set(given), cutoff=0.85 if takes.open else 0.6)
         hint = hint or did_you_mean(key, lacked)
+        hint = hint or (None if takes.open else did_you_mean(key, takes.names))  # given already, and once more misspelt
         if takes.open and hint is None:
             continue  # handed on to what text does not tell
         make = context.warning if takes.open else context.error

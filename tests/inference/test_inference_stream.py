@@ -244,7 +244,25 @@ def test_augmentation_without_axes_is_refused() -> None:
         SlidingWindow(roi_size=[4], tta=True)
 
 
-@pytest.mark.parametrize("wrong", [{"axes": [0, 0]}, {"axes": [3]}, {"axes": [1], "swaps": {0: [[1, 2]]}}], ids=str)
+def test_a_threshold_for_several_classes_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"a threshold of 0\.9 for 3 classes; expected background and one foreground"):
+        label(volume(noise(1, 6, 6, 6)), network(3), roi_size=[6] * 3, threshold=0.9)
+
+
+def test_a_mirror_of_labels_that_the_network_does_not_have_is_refused() -> None:
+    mirror = Mirror(axes=[0], swaps={0: [[1, 9]]})
+    with pytest.raises(BundleError, match=r"swaps; got \[1, 9\]; expected labels below 3"):
+        label(volume(noise(1, 6, 6, 6)), network(3), roi_size=[6] * 3, tta=True, mirror=mirror)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"axes": [0, 0]}, {"axes": [3]}, {"axes": [1], "swaps": {0: [[1, 2]]}}),
+        {"axes": [0], "swaps": {0: [[1, 2, 3]]}},
+    ],
+    ids=str,
+)
 def test_a_mirror_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BundleError, match="mirror"):
         Mirror(**wrong)

@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from monai.inferers import sliding_window_inference
 
 from medseg.errors import BundleError
-from medseg.inference import SlidingWindow
+from medseg.inference import Mirror, SlidingWindow
 
 
 def network(dims: int, channels: int = 1) -> torch.nn.Module:
@@ -94,3 +94,13 @@ def test_the_network_gets_windows_channels_last_and_what_else_was_given() -> Non
 def test_windows_that_would_not_move_on_are_refused(overlap: float) -> None:
     with pytest.raises(BundleError, match=r"overlap; got .*; expected from 0 to below 1"):
         SlidingWindow(roi_size=[4, 4, 4], overlap=overlap)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sw_batch_size": 0}, {"window_voxels": -1}, {"window_multiple": 0}, {"mirror": Mirror(axes=[0, 2])}],
+    ids=str,
+)
+def test_settings_that_would_fail_every_case_are_refused_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BundleError, match=next(iter(wrong))):
+        SlidingWindow(roi_size=[4, 4], **wrong)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from medseg.case import Affine, LabelArray
-from medseg.errors import GeometryError
+from medseg.errors import BundleError, GeometryError
 from medseg.inference.interpolation import along, interpolate, interpolated_labels, largest
 
 LARGEST_DRIFT_VOXELS = 0.25
@@ -81,6 +81,8 @@ class Restoration:
     ------
     GeometryError
         When the grids are turned against each other by other than quarter turns, or one of them is sheared.
+    BundleError
+        From `start`: a threshold for more than two classes.
 
     Attributes
     ----------
@@ -101,6 +103,7 @@ class Restoration:
     ) -> None:
         order, scale, shift = _axis_relation(affine, native_affine, native_shape)
         dims, self.sinks, self.native_shape = len(native_shape), tuple(sinks), tuple(native_shape)
+        self._threshold = threshold
         self._handicap = 0.0 if threshold is None else math.log(threshold / (1 - threshold))
         self.axes = tuple(reversed(order))
         self._maps = [
@@ -117,6 +120,12 @@ class Restoration:
 
     def start(self, classes: int) -> None:
         """Begin, or begin anew, with this many classes."""
+        if self._threshold is not None and classes != 2:
+            raise BundleError(
+                f"a threshold of {self._threshold} for {classes} classes",
+                expected="background and one foreground: of several classes the largest probability decides",
+                next_step="leave inferer::threshold out",
+            )
         self._labels = torch.zeros(self.native_shape[::-1], dtype=_label_dtype(classes))
         for sink in self.sinks:
             sink.start(classes, self.native_shape)

@@ -36,6 +36,9 @@ class Mirror:
         stray = sorted(set(self.swaps) - set(axes))
         if stray:
             raise BundleError("mirror: swaps of axes that are not mirrored", got=stray, expected=f"axes of {axes}")
+        wrong = [list(pair) for pairs in self.swaps.values() for pair in pairs if len(pair) != 2 or min(pair) < 0]
+        if wrong:
+            raise BundleError("mirror: swaps", got=wrong, expected="pairs of labels, such as [1, 2]")
 
     @property
     def combinations(self) -> tuple[tuple[int, ...], ...]:
@@ -74,5 +77,7 @@ def _swapped(logits: torch.Tensor, mirror: Mirror, axes: Sequence[int]) -> torch
     order = list(range(logits.shape[1]))
     for axis in axes:
         for first, second in mirror.swaps.get(axis, ()):
+            if max(first, second) >= len(order):
+                raise BundleError("mirror: swaps", got=[first, second], expected=f"labels below {len(order)}")
             order[first], order[second] = order[second], order[first]
     return logits if order == sorted(order) else logits[:, order]

@@ -49,7 +49,8 @@ class SlidingWindow(SlidingWindowInferer):
     Raises
     ------
     BundleError
-        Test-time augmentation without `mirror`, a threshold outside 0 to 1, or an overlap outside 0 to below 1.
+        Test-time augmentation without `mirror`, an axis of it that windows do not have, a threshold outside 0 to 1, an
+        overlap outside 0 to below 1, or a number of windows, `window_voxels` or `window_multiple` below 1.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class SlidingWindow(SlidingWindowInferer):
         threshold: float | None = None,
     ) -> None:
         at_once = 1 if sw_batch_size == "auto" else sw_batch_size
+        _refuse_below_one(sw_batch_size=at_once, window_voxels=window_voxels, window_multiple=window_multiple)
         super().__init__(roi_size=list(roi_size), sw_batch_size=at_once, overlap=overlap, mode=mode)
         if tta and mirror is None:
             raise BundleError(
@@ -76,6 +78,8 @@ class SlidingWindow(SlidingWindowInferer):
                 expected="the axes along which its images may be mirrored",
                 next_step="leave tta out, or declare inferer::mirror with _target_ medseg.inference.Mirror",
             )
+        if mirror is not None and max(mirror.axes, default=0) >= len(roi_size):
+            raise BundleError("mirror: axes", got=list(mirror.axes), expected=f"axes of windows of {list(roi_size)}")
         if threshold is not None and not 0 < threshold < 1:
             raise BundleError("threshold", got=threshold, expected="above 0 and below 1")
         if not all(0 <= one < 1 for one in ([overlap] if isinstance(overlap, int | float) else overlap)):
@@ -101,3 +105,9 @@ class SlidingWindow(SlidingWindowInferer):
         plain = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
         logits: torch.Tensor = super().__call__(plain, predictor, *args, **kwargs)
         return logits
+
+
+def _refuse_below_one(**counts: int | None) -> None:
+    wrong = {name: count for name, count in counts.items() if count is not None and count < 1}
+    if wrong:
+        raise BundleError(", ".join(wrong), got=", ".join(map(str, wrong.values())), expected="whole numbers from 1 on")

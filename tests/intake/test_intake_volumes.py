@@ -45,6 +45,29 @@ def test_nifti_scale_and_intercept_are_applied(tmp_path: Path) -> None:
     np.testing.assert_allclose(image.array[0], VALUES * 0.5 - 3.0)
 
 
+ITK = RuntimeError("Exception thrown in SimpleITK\nFailed to allocate memory for image.")
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "error"),
+    [
+        ("a.nii.gz", "medseg.intake.nifti._stored", MemoryError("Unable to allocate 1.06 GiB")),
+        ("a.mha", "SimpleITK.ReadImage", ITK),
+    ],
+)
+def test_a_good_file_that_finds_no_memory_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str, error: Exception
+) -> None:
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(VALUES), str(tmp_path / name))
+
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(where, full)
+    with pytest.raises(ImageError, match=r"allocate .*; too little memory was free"):
+        read_image(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     ("stored", "expected"),
     [("uint8", "uint8"), ("float64", "float32"), ("float32", "float32"), ("uint32", "int32"), (">i2", "int16")],

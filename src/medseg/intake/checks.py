@@ -36,11 +36,14 @@ def unreadable(path: Path, kind: str, *errors: type[BaseException], show_message
     except errors as error:
         lines = str(error).strip().splitlines() if show_message else []
         got = f"{type(error).__name__}: {lines[-1].strip()}" if lines else type(error).__name__
-        raise ImageError(
-            f"{path}: cannot be read as {kind}",
-            got=got,
-            next_step="the file is damaged, truncated or of another format: copy or export it again",
-        ) from error
+        raise ImageError(f"{path}: cannot be read as {kind}", got=got, next_step=_next_step(error)) from error
+
+
+def _next_step(error: BaseException) -> str:
+    """A good file that found too little memory (SimpleITK tells of it in a RuntimeError) is not called damaged."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in ("allocate memory", "bad_alloc")):
+        return "too little memory was free: work on fewer at once or use a larger machine; or is it damaged?"
+    return "the file is damaged, truncated or of another format: copy or export it again"
 
 
 def refuse_too_large(values: int, itemsize: int, path: Path) -> None:

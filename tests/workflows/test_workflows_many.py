@@ -449,6 +449,18 @@ def test_what_was_killed_before_leaves_nothing_behind(run: Run, items: list[Item
     assert hidden(tmp_path / "out") == [".keep"]
 
 
+def test_images_that_were_moved_are_told_of_in_the_manifests_of_a_resumed_run(
+    run: Run, items: list[Item], tmp_path: Path
+) -> None:
+    """The viewer and the report look for them there."""
+    run(items[:2])
+    before = read(tmp_path / "out" / "case_0_manifest.json")
+    (tmp_path / "in").rename(tmp_path / "moved")
+    moved = [{**item, "image": item["image"].replace("/in/", "/moved/")} for item in items[:2]]
+    assert [case.resumed for case in run(moved, resume=True).cases] == [True, True]
+    assert read(tmp_path / "out" / "case_0_manifest.json") == {**before, "input": "../moved/case_0.nii.gz"}
+
+
 def test_resume_does_again_only_what_has_changed(run: Run, items: list[Item], tmp_path: Path) -> None:
     run(items)
     out = tmp_path / "out"

@@ -40,7 +40,7 @@ from medseg.outputs import (
 )
 from medseg.pictures import label_colour
 from medseg.signals import StopRequests
-from medseg.workflows.fingerprints import input_sha256, settings_sha256, valid_manifest
+from medseg.workflows.fingerprints import input_sha256, renew_sources, settings_sha256, valid_manifest
 from medseg.workflows.flagging import Flagging, case_confidence, judgement_of
 from medseg.workflows.heap import TRIM_EVERY_CASES, trim_heap
 from medseg.workflows.pipeline import Pipeline, Stage
@@ -221,6 +221,7 @@ class PredictCases:
         work.input_sha256 = input_sha256(Path(work.item["image"]))
         manifest = self._manifest(work) if self.resume else None
         if manifest is not None and self.take_over(work, manifest):
+            renew_sources(self.folder / work.outputs["manifest"], manifest, self.sources(work))
             return
         work.read = self.segmenter.read(work.item)
         work.intensity = self.flagging.look(work.read)

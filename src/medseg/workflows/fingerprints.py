@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg import __version__
+from medseg.datasets.datalist import write_json
 from medseg.errors import ImageError
 from medseg.files import sha256_of
 from medseg.intake import source_files
@@ -60,6 +61,18 @@ def valid_manifest(path: Path, *, expected: Mapping[str, object], kinds: Collect
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent, or not what we wrote: the case is done again
     return manifest if whole else None
+
+
+def renew_sources(path: Path, manifest: Mapping[str, Any], sources: Mapping[str, object]) -> None:
+    """Write the manifest at `path` anew if the case's files lie elsewhere by now: viewer and report look there.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    if not sources.items() <= manifest.items():
+        write_json({**manifest, **sources}, path)
 
 
 def _of_files(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,29 @@ def test_spacing_in_the_patient_wins_and_none_is_unknown(tmp_path: Path, make_di
     image = read_image(make_dicom(tmp_path / "b.dcm", PIXELS.astype(np.uint16), kind="DX"))
     assert not image.spacing_known
     np.testing.assert_array_equal(image.affine, np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        (["L", "F"], None),
+        (["L", "FP"], None),
+        ([], None),
+        (["R", "F"], "got PatientOrientation R and F along rows"),
+        (["A", "F"], "got PatientOrientation A and F along rows"),
+        (["F", "R"], "got PatientOrientation F and R along rows"),
+        (["SECRETNAME", "F"], r"got PatientOrientation \? and F along rows"),
+    ],
+    ids=["frontal", "inclined", "not stated", "mirrored", "lateral", "lying", "damaged"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_an_x_ray_that_is_not_upright_or_frontal_is_doubted(
+    tmp_path: Path, make_dicom: Make, stated: list[str], told: str | None
+) -> None:
+    path = make_dicom(tmp_path / "a.dcm", PIXELS.astype(np.uint16), kind="DX", PatientOrientation=stated)
+    doubts = read_image(path).doubts
+    assert len(doubts) == (told is not None)
+    assert all(re.search(str(told), doubt) for doubt in doubts)
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])

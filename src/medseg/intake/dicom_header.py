@@ -38,7 +38,7 @@ _TAGS = [
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("NominalScannedPixelSpacing", "SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
     *("ModalityLUTSequence", "RescaleType", "BitsAllocated", "PixelPaddingValue", "PixelPaddingRangeLimit"),
-    *("StudyInstanceUID", "SeriesNumber", "ImageType", "HighBit"),
+    *("StudyInstanceUID", "SeriesNumber", "ImageType", "HighBit", "PatientOrientation"),
 ]
 _TRAITS = (
     *("TemporalPositionIdentifier", "EchoTime", "EchoNumbers", "DiffusionBValue", "TriggerTime", "InversionTime"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from medseg.intake.dicom_grid import Plane, place
 from medseg.intake.dicom_header import Header, dicom_errors, padding, plane_of, read_header, rescale, uid_name
 from medseg.intake.dicom_pixels import INVERTED, fill_padding, refuse_colour, refuse_size, scaled, stored_pixels, turned
 from medseg.intake.series import listing, series_among
+
+_RADIOGRAPHS = ("CR", "DX")
+_DIRECTION = re.compile("[LRAPHF]{1,3}")
 
 
 @dataclass(frozen=True)
@@ -100,11 +104,11 @@ def read_picture(header: Header) -> tuple[Image, list[Finding]]:
     refuse_colour(header)
     with dicom_errors(header.path):
         scaling, ends = rescale(header.tags, header.path), padding(header.tags)
-        spacing = _picture_spacing(header.tags)
+        spacing, turned_findings = _picture_spacing(header.tags), _turned_findings(header)
     stored = stored_pixels(header)
     bright = turned(stored, header.tags) if header.tags.get("PhotometricInterpretation") == INVERTED else stored
     values = scaled([bright], [scaling])
-    findings = fill_padding(values, [stored], [ends])
+    findings = [*fill_padding(values, [stored], [ends]), *turned_findings]
     x_mm, y_mm = spacing or (1.0, 1.0)
     if not (np.isfinite([x_mm, y_mm]).all() and min(x_mm, y_mm) > 0):
         raise GeometryError(f"{header.path}: invalid pixel spacing", got=f"{(x_mm, y_mm)} mm", expected="above 0")
@@ -161,3 +165,22 @@ def _picture_spacing(tags: Any) -> tuple[float, float] | None:
             rows_mm, columns_mm = tags.get(name)
             return float(columns_mm), float(rows_mm)
     return None
+
+
+def _turned_findings(header: Header) -> list[Finding]:
+    """A warning where an X-ray says that it is mirrored, turned or no frontal one: left and right are then others."""
+    stated = header.tags.get("PatientOrientation") or ()
+    along = [str(end) for end in ((stated,) if isinstance(stated, str) else stated)]
+    shown = [end if _DIRECTION.fullmatch(end) else "?" for end in along]  # a damaged file may hold anything there
+    if header.modality not in _RADIOGRAPHS or not any(along) or [end[:1] for end in along] == ["L", "F"]:
+        return []
+    return [
+        Finding(
+            code="turned-picture",
+            severity="warning",
+            what="the patient does not face the viewer upright: left and right are not where they are taken to be",
+            got=f"PatientOrientation {' and '.join(shown)} along rows and columns",
+            expected="L and F",
+            next_step="turn or mirror the picture, if it is a frontal one",
+        )
+    ]

@@ -7,15 +7,21 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from pydicom import dcmread
 from viewer_parts import AFFINE, SIZE, cases_by_name, mask, read_nifti, save, viewing, volume, wait_for
 
+from medseg.case import Image
+from medseg.dicom import write_xray
 from medseg.errors import ReviewError
 from medseg.evaluation.table import CaseRecord, write_cases
+from medseg.review.viewer.cases import picture_sides
+from medseg.review.viewer.entries import Entry
 from medseg.review.viewer.folder import read_folder
 from medseg.review.viewer.shown import Shown
 
@@ -48,6 +54,15 @@ def test_a_case_with_truth_that_no_table_scores_is_scored_meanwhile(folder: Path
     assert scores["left lung"] == pytest.approx({"dice": 2 * 9 / 27, "iou": 0.5, "precision": 0.5, "recall": 1.0})
     assert scores["right lung"]["dice"] == 1.0
     assert mean == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize(("stored", "shown"), [(["R", "F"], ["L", "R"]), (["LA", "FR"], ["R", "L"]), (None, None)])
+def test_the_letters_of_an_x_ray_are_those_of_its_header(tmp_path: Path, stored: Any, shown: Any):
+    path = write_xray(Image(np.eye(8, dtype=np.uint8), np.eye(4), Path("made")), tmp_path / "a.dcm", seed=1)
+    file = dcmread(path)
+    file.PatientOrientation = stored
+    file.save_as(path)
+    assert picture_sides(Entry("key", "a", "picture", "upload", tmp_path, image=path)) == shown
 
 
 def test_details_have_labels_volumes_windows_and_the_grid(folder: Path, tmp_path: Path):

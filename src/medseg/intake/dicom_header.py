@@ -305,3 +305,17 @@ def description(path: Path) -> str:
         known = " ".join(str(tags.get(name) or "") for name in _DESCRIPTION_TAGS[1:])
     words = {word.lower() for word in re.split(r"[\W_]+", known) if len(word) > 2}
     return WITHHELD if any(word in text.lower() for word in words) else text
+
+
+OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
+"""Sides of a patient who walks upright, as PatientOrientation names them."""
+
+
+def picture_directions(tags: Any) -> tuple[str, str] | None:
+    """Towards which sides of the patient a picture's rows and columns run; None where PatientOrientation is silent.
+
+    Frontal X-rays are hung as ("L", "F"): rows run to the patient's left, columns to the feet.
+    """
+    given = tags.get("PatientOrientation") or ()
+    first = [str(one)[:1].upper() for one in ((given,) if isinstance(given, str) else given)]
+    return (first[0], first[1]) if len(first) == 2 and set(first) <= OPPOSITE.keys() else None

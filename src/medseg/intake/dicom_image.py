@@ -16,7 +16,16 @@ from medseg.findings import Finding, doubts
 from medseg.intake.checks import refuse_too_large
 from medseg.intake.dicom_frames import frame_planes
 from medseg.intake.dicom_grid import Plane, place
-from medseg.intake.dicom_header import Header, dicom_errors, padding, plane_of, read_header, rescale, uid_name
+from medseg.intake.dicom_header import (
+    Header,
+    dicom_errors,
+    padding,
+    picture_directions,
+    plane_of,
+    read_header,
+    rescale,
+    uid_name,
+)
 from medseg.intake.dicom_pixels import INVERTED, fill_padding, refuse_colour, refuse_size, scaled, stored_pixels, turned
 from medseg.intake.series import listing, series_among
 
@@ -172,7 +181,7 @@ def _turned_findings(header: Header) -> list[Finding]:
     stated = header.tags.get("PatientOrientation") or ()
     along = [str(end) for end in ((stated,) if isinstance(stated, str) else stated)]
     shown = [end if _DIRECTION.fullmatch(end) else "?" for end in along]  # a damaged file may hold anything there
-    if header.modality not in _RADIOGRAPHS or not any(along) or [end[:1] for end in along] == ["L", "F"]:
+    if header.modality not in _RADIOGRAPHS or not any(along) or picture_directions(header.tags) == ("L", "F"):
         return []
     return [
         Finding(

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from medseg.errors import MedsegError
 from medseg.pictures import label_colour
 from medseg.pictures.grey import LUNG, SOFT_TISSUE, Window
 from medseg.review.viewer.catalogue import Choice
@@ -68,6 +69,7 @@ def details(
         "predicted_dice": entry.manifest.get("predicted_dice"),
         "bundle": entry.manifest.get("bundle"),
         "modality": modality,
+        "sides": picture_sides(entry),
         "window_presets": window_presets(modality) if entry.kind == "volume" else [],
         "correction": correction,
         "correction_by": None if correction is None else {key: correction[key] for key in ("by", "when")},
@@ -75,6 +77,21 @@ def details(
         "notes": [*entry.notes, *entry.manifest.get("notes", ())],
         **grid,
     }
+
+
+def picture_sides(entry: Entry) -> list[str] | None:
+    """The patient's sides at the left and right border of a DICOM X-ray; None where its header does not tell."""
+    from medseg.intake.dicom_header import OPPOSITE, picture_directions, read_header
+    from medseg.intake.files import is_dicom
+
+    image = entry.image
+    if entry.kind != "picture" or image is None or not image.is_file() or not is_dicom(image):
+        return None
+    try:
+        directions = picture_directions(read_header(image).tags)
+    except MedsegError:
+        return None  # the page asks for the file itself, and is told why not
+    return None if directions is None else [OPPOSITE[directions[0]], directions[0]]
 
 
 def mean_dice(scores: Mapping[str, Mapping[str, float]]) -> float | None:

@@ -39,10 +39,11 @@ export function volumePlanes(grid) {
   }));
 }
 
-/** The one plane of a picture; letters only where its sides are known (a frontal X-ray as it is hung). */
-export function picturePlane(grid, sided) {
+/** The one plane of a picture; letters only where its sides, [left, right], are known. */
+export function picturePlane(grid, sides) {
   const along = [0, 1, 2].map((axis) => ({ axis, sign: 1 }));
-  return { picture: plane("picture", grid, along, sided ? { ...NO_LETTERS, left: "R", right: "L" } : NO_LETTERS) };
+  const letters = sides ? { ...NO_LETTERS, left: sides[0], right: sides[1] } : NO_LETTERS;
+  return { picture: plane("picture", grid, along, letters) };
 }
 
 /** Voxel (i, j, k) of a plane's (u, v, w). */

@@ -36,7 +36,7 @@ export async function loadStudy(detail, imageBytes, signal) {
     study.masks[name] = bytesOf(masks[i], image, name);
   });
   study.planes = study.kind === "picture"
-    ? picturePlane(study, SIDED.includes(detail.modality))
+    ? picturePlane(study, detail.sides ?? (SIDED.includes(detail.modality) ? ["R", "L"] : null)) // as X-rays are hung
     : volumePlanes(study);
   if (study.kind === "picture" && study.known) study.planes.picture.mm = [detail.spacing_mm[0], detail.spacing_mm[1], 1];
   study.hidden = new Uint8Array(256);

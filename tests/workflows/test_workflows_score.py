@@ -56,6 +56,13 @@ def test_255_among_other_labels_stays_a_label_and_is_told(tmp_path: Path, caplog
     assert caplog.messages == ["label values that stand in the truth alone: 255"]
 
 
+def test_masks_that_are_all_empty_are_told_and_split_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ours = write(tmp_path / "ours", {"a": [0, 0]})
+    assert not score(ours, ours, output_dir=tmp_path / "scores", strata=["size"]).failed
+    assert dice(tmp_path / "scores") == {}
+    assert "all masks are empty on both sides" in caplog.text
+
+
 def test_tolerances_in_the_other_unit_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ours = write(tmp_path / "ours", {"a": [0, 1]})
     score(ours, ours, output_dir=tmp_path / "scores", plan=ScorePlan(tolerances_px=[2.0]))

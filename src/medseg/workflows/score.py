@@ -83,8 +83,10 @@ def score(
     rows = _every_label(scored.values(), named, plan)
     _tell_unused_tolerances(plan, rows)
     report = _write(Report(tuple(cases)), rows, records, folder)
-    if records:
+    if rows:
         add_strata(folder, chosen)
+    elif records:
+        logger.warning("all masks are empty on both sides: no label is known that could be scored, there are no rows")
     return report
 
 

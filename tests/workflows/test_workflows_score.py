@@ -49,11 +49,11 @@ def test_labels_that_only_one_side_has_are_told(tmp_path: Path, caplog: pytest.L
 
 
 def test_255_among_other_labels_stays_a_label_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    ours = write(tmp_path / "ours", {"a": [0, 1, 1, 0]})
-    truth = write(tmp_path / "truth", {"a": [0, 1, 255, 0]})
+    ours = write(tmp_path / "ours", {"a": [0, 1, 255, 0]})
+    truth = write(tmp_path / "truth", {"a": [0, 1, 1, 2]})
     score(ours, truth, output_dir=tmp_path / "scores")
-    assert set(dice(tmp_path / "scores")) == {("a", "label 1"), ("a", "label 255")}
-    assert caplog.messages == ["label values that stand in the truth alone: 255"]
+    assert set(dice(tmp_path / "scores")) == {("a", "label 1"), ("a", "label 2"), ("a", "label 255")}
+    assert caplog.messages == ["label values that stand in the predictions alone: 255"]
 
 
 def test_masks_that_are_all_empty_are_told_and_split_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

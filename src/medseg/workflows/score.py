@@ -103,17 +103,16 @@ def _refuse_folder_of_masks(folder: Path, predictions: Path, truth: Path) -> Non
 def _is_one_label_in_two_ways(scored: Iterable[_Scored]) -> bool:
     """Whether both sides hold one label, but another value: 1, and 255 in masks that were made to be looked at.
 
-    Where they share no value for another reason, or not all of them, a warning says so: a mask in JPEG, or one that
-    was resampled by interpolation, has values that nobody drew.
+    Where they share no value for another reason a warning says so, and where predictions have some that no truth has:
+    a mask in JPEG, or one that was resampled by interpolation, has values that nobody meant.
     """
     sides = [one.values for one in scored if not one.reason]
     predicted, true = (frozenset[int]().union(*(side[i] for side in sides)) for i in (0, 1))
     if not predicted or not true:
         return False
     if predicted & true:
-        for side, alone in (("predictions", predicted - true), ("truth", true - predicted)):
-            if alone:
-                logger.warning("label values that stand in the %s alone: %s", side, _listed(alone))
+        if predicted - true:
+            logger.warning("label values that stand in the predictions alone: %s", _listed(predicted - true))
         return False
     told = f"predictions hold {_listed(predicted)}, truth {_listed(true)}"
     if len(predicted) == len(true) == 1 and (predicted | true) & WHITE:

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from medseg.bundle import open_workflow
 from medseg.bundle.check import Finding, check_static
+from medseg.bundle.trust import merged_for
+from medseg.errors import BundleError
 
 ZOO = Path(__file__).parent / "zoo"
 FORMATS: dict[str, tuple[int, int, list[Any]]] = {
@@ -69,6 +72,15 @@ def test_there_is_a_fixture_of_each_kind():
 @each
 def test_no_error_in_a_sound_configuration(bundle: Path):
     assert told(check_static(bundle), "error") == []
+
+
+@pytest.mark.parametrize("bundle", ["spleen"], indirect=True)
+def test_what_is_laid_out_otherwise_is_not_run_and_the_message_says_so(bundle: Path):
+    for refused in (open_workflow, merged_for):
+        with pytest.raises(
+            BundleError, match=r"model zoo: medseg checks .* does not run it; got evaluate\.json.*MONAI runs it"
+        ):
+            refused(bundle, "train")
 
 
 @each

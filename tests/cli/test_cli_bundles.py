@@ -90,6 +90,9 @@ def test_the_configuration_is_shown_with_its_sources(capsys: pytest.CaptureFixtu
     assert rows["inferer::overlap"]["means"] == 0.25
     assert main(["config", "show", "ct_lung", "nonsense=1"]) == 2
     assert "the configuration has no nonsense" in capsys.readouterr().err
+    assert main(["config", "show", "ct_lung", "--overlay", "smok"]) == 2
+    assert "unknown overlay; got smok; expected demo, finetune," in (said := capsys.readouterr().err)
+    assert "did you mean smoke?" in said
 
 
 def test_scores_are_verified_on_given_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

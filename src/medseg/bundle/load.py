@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from medseg.bundle.check import check_before_data, check_before_run
+from medseg.bundle.check.plans import refuse_zoo
 from medseg.bundle.trust import let_in, merged_for, require_trust
 from medseg.errors import BundleError, user_error
 
@@ -46,8 +47,9 @@ def open_workflow(
     ------
     BundleError
         The check of the configuration found mistakes (all are named, with file and line), in its text or when its
-        network was built without data. Or the bundle wants more than an untrusted one may.
+        network was built without data. Or the bundle wants more than an untrusted one may, or is laid out otherwise.
     """
+    refuse_zoo(bundle)
     check_before_run(bundle, purpose, overlays=overlays, overrides=overrides)
     files = [bundle / "configs" / f"{name}.yaml" for name in ("common", purpose, *overlays)]
     merged = merged_for(bundle, purpose, overlays=overlays, overrides=overrides)

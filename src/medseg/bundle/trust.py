@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.check.findings import COMMAND_LINE, Finding, errors
+from medseg.bundle.check.findings import COMMAND_LINE, Finding, did_you_mean, errors
 from medseg.bundle.check.merged import Merged
-from medseg.bundle.check.plans import Plan, Reader, overlay_names, plans
+from medseg.bundle.check.plans import Plan, Reader, overlay_names, plans, refuse_zoo
 from medseg.bundle.wants import Want, wants_of
 from medseg.errors import BundleError
 from medseg.files import sha256_of
@@ -123,8 +123,16 @@ def merged_for(
     BundleError
         A file is missing or not readable, or an overlay or override does not fit.
     """
+    refuse_zoo(bundle)
     configs = bundle / "configs"
     extra = tuple(configs / f"{name}.yaml" for name in overlays)
+    known = overlay_names(configs)
+    for name in overlays:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise BundleError(
+                f"bundle {bundle.name}: unknown overlay", got=name, expected=", ".join(known), next_step=hint
+            )
     files = (configs / "common.yaml", configs / f"{purpose}.yaml", *extra)
     for file in files:
         if not file.is_file():

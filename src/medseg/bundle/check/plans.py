@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medseg.bundle.check.findings import Finding, did_you_mean
 from medseg.bundle.check.lines import Document, Unreadable, read
+from medseg.errors import BundleError
 
 PURPOSES = ("train", "evaluate", "inference")
 RUN_IDS = {"train": "training", "evaluate": "evaluating", "inference": "inference"}
@@ -137,6 +138,26 @@ def _own_plans(configs: Path, overlays: Sequence[str], reader: Reader) -> list[P
 def missing_file(path: Path) -> Finding:
     """That a file of the bundle is not there."""
     return Finding("missing-file", "error", str(path), None, f"{path.name} is missing", expected=f"a file {path}")
+
+
+def refuse_zoo(bundle: Path) -> None:
+    """Refuse to run, or to merge for a command, what has the layout of MONAI's model zoo.
+
+    Raises
+    ------
+    BundleError
+        It has no common.yaml, and files that are whole configurations.
+    """
+    configs = bundle / "configs"
+    if (configs / _COMMON).is_file() or not _is_zoo(configs, Reader()):
+        return
+    names = ", ".join(path.name for path in _zoo_files(configs))
+    raise BundleError(
+        f"bundle {bundle.name} is laid out as in MONAI's model zoo: medseg checks and compares it, but does not run it",
+        got=names,
+        expected=f"configs/{_COMMON}, and train.yaml, evaluate.yaml, inference.yaml beside it",
+        next_step="MONAI runs it, without medseg's guard: python -m monai.bundle run --config_file FILE",
+    )
 
 
 def _is_zoo(configs: Path, reader: Reader) -> bool:

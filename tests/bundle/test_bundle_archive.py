@@ -40,7 +40,7 @@ def refused(path: Path, tmp_path: Path, message: str) -> None:
 @pytest.mark.parametrize("top", ["", "lungs/"])
 def test_the_bundle_is_at_the_top_or_in_the_only_folder(tmp_path: Path, top: str) -> None:
     files = {f"{top}configs/metadata.json": b"{}", f"{top}models/a/b.bin": b"\1" * 9}
-    path = zipped(tmp_path / "a.zip", files)
+    path = zipped(tmp_path / "a.zip", files | {"__MACOSX/lungs/._docs": b"by the Finder"})
     done = unpack(path, into=tmp_path / "out", sha256=hashlib.sha256(path.read_bytes()).hexdigest().upper())
     assert (done.files, done.sha256) == (2, hashlib.sha256(path.read_bytes()).hexdigest())
     found = {one.relative_to(tmp_path / "out").as_posix(): one.read_bytes() for one in (tmp_path / "out").rglob("*.*")}
@@ -128,6 +128,8 @@ def test_damaged_encrypted_and_foreign_files_are_refused(tmp_path: Path) -> None
 def test_an_archive_without_a_bundle_is_refused(tmp_path: Path) -> None:
     refused(zipped(tmp_path / "a.zip", {"a/x": b"", "b/configs/metadata.json": b"{}"}), tmp_path, "holds no bundle")
     refused(zipped(tmp_path / "a.zip", {}), tmp_path, "holds no bundle")
+    with pytest.raises(BundleError, match=r"b\.zip: no such file"):
+        unpack(tmp_path / "b.zip", into=tmp_path / "out")
 
 
 def test_another_hash_and_a_folder_that_is_there_are_refused(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ _CHUNK_BYTES = 2**20
 _ENCRYPTED = 0x1
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))})
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_OF_MACOS = "__MACOSX"
+"""A folder that the Finder puts beside what it packs: attributes of its own."""
 _OLDEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -58,6 +60,8 @@ def unpack(archive: Path, *, into: Path, sha256: str | None = None) -> Unpacked:
     BundleError
         Another hash; no zip file or no bundle; names that lead out of the folder, links, too many or too large files.
     """
+    if not archive.is_file():
+        raise BundleError(f"{archive}: no such file", expected="a bundle's zip file")
     if not zipfile.is_zipfile(archive):
         raise BundleError(f"{archive} is no zip file", expected="a bundle as medseg bundle pack writes it")
     digest = sha256_of(archive)
@@ -103,7 +107,8 @@ def _checked(packed: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipIn
         reason = _refused(entry)
         if reason is not None:
             raise BundleError(f"{archive}: the entry {ascii(entry.orig_filename)[:LONGEST_NAME]} is refused: {reason}")
-    files = [(entry, PurePosixPath(entry.filename)) for entry in entries if not entry.is_dir()]
+    named = [(entry, PurePosixPath(entry.filename)) for entry in entries if not entry.is_dir()]
+    files = [(entry, path) for entry, path in named if path.parts[0] != _OF_MACOS]
     _refuse_twice([path for _, path in files], archive)
     top = _top([path for _, path in files])
     return [(entry, path.relative_to(top)) for entry, path in files]

@@ -211,6 +211,12 @@ def test_an_unknown_override_is_told(mine: Path, name: str, said: str | None):
     assert said is None or any(said in text for text in texts)
 
 
+def test_one_mode_a_key_is_right_where_monai_annotates_one_alone(mine: Path):
+    new = "- {_target_: RandGridDistortiond, keys: [image, label], mode: [bilinear, nearest]}"
+    spoil(mine, "train.yaml", "- _target_: RandAffined", f"{new}\n    - _target_: RandAffined")
+    assert check(mine) == []
+
+
 def test_an_override_beside_the_argument_that_was_meant_has_a_hint(mine: Path):
     (found,) = check(mine, overrides={"network_def::stride": [2]})
     assert found.text(mine).endswith("did you mean strides?")

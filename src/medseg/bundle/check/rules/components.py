@@ -19,6 +19,9 @@ from medseg.bundle.check.types import fits, spelt_out
 from medseg.bundle.check.values import UNKNOWN, components, texts
 
 _MODES = ("default", "callable", "debug")
+_TRANSFORMS = "monai.transforms."
+_PER_KEY = frozenset({"mode", "padding_mode", "scale_extent", "meta_key_postfix", "factor_key"})
+"""Of dictionary transforms: one for all keys or one a key, also where MONAI 1.6's annotation speaks of one alone."""
 _LISTS = frozenset(
     {
         *("loading", "preprocessing", "augmentation", "postprocessing", "transforms"),
@@ -137,6 +140,8 @@ def _type(context: Context, name: str, node: Node, takes: Signature, key: str) -
         return
     if fits(value, parameter.annotation, parameter.module, context.sources) is not False:
         return
+    if key in _PER_KEY and "keys" in takes.names and _are_texts(value) and parameter.module.startswith(_TRANSFORMS):
+        return
     place = context.values.target(node)
     what = name if place is node else f"{name}, which is {node.content},"
     what += " has the wrong type"
@@ -149,6 +154,10 @@ def _type(context: Context, name: str, node: Node, takes: Signature, key: str) -
         yield context.warning("wrong-type", place, what, value, expected)
         return
     yield context.error("wrong-type", place, what, value, expected, _choice(value, expected))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, (str, bool)) for one in value)
 
 
 def _choice(value: Any, annotation: str) -> str | None:

@@ -117,6 +117,14 @@ SPOILT = {
     ),
     "a window with an axis too few": ("common.yaml", "[112, 96, 96]", "[112, 96]", "window", "expected 3 sizes"),
     "channels": ("common.yaml", "in_channels: 1", "in_channels: 2", "channels", "expected 1"),
+    "a label that is interpolated": ("common.yaml", "[bilinear, nearest]", "[nearest, bilinear]", "labels", "nearest]"),
+    "a label that is interpolated by default": (
+        "train.yaml",
+        "- _target_: RandAffined",
+        "- {_target_: RandZoomd, keys: label}\n    - _target_: RandAffined",
+        "labels",
+        "RandZoomd mixes the values",
+    ),
     "a label that there is not": ("common.yaml", "labels: [1, 2]", "labels: [1, 3]", "labels", "expected 0, 1, 2"),
     "two activations": (
         "train.yaml",

@@ -44,6 +44,7 @@ RULES: tuple[Callable[[Context], Iterable[Finding]], ...] = (
     metrics.computed_by_nobody,
     metrics.no_metrics,
     metrics.reported,
+    labels.interpolated,
     labels.channels,
     labels.axes,
     labels.classes,

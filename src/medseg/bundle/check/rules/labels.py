@@ -9,12 +9,40 @@ from medseg.bundle.check.context import Context
 from medseg.bundle.check.findings import Finding
 from medseg.bundle.check.lines import Node
 from medseg.bundle.check.merged import arguments, is_component
-from medseg.bundle.check.values import components
+from medseg.bundle.check.values import UNKNOWN, components
 
 _FORMAT = "_meta_::network_data_format"
 _NUMBERS = ("labels", "applied_labels", "heart", "lungs", "regions")
 """Arguments of medseg's and MONAI's components that are values of labels."""
 _SINGLE = ("sigmoid", "softmax", "other_act")
+_MIXING = frozenset(
+    {
+        *("Affine", "RandAffine", "Rotate", "RandRotate", "Zoom", "RandZoom", "Rand2DElastic", "Rand3DElastic"),
+        *("GridDistortion", "RandGridDistortion", "Resize", "ResampleToMatch", "Spacing", "SpatialResample"),
+        "ResampleToSpacing",
+    }
+)
+"""Transforms that interpolate, without the `d` of those of dictionaries; MONAI's default is bilinear or area."""
+_MIXED = frozenset({"linear", "bilinear", "trilinear", "bicubic", "area"})
+
+
+def interpolated(context: Context) -> Iterator[Finding]:
+    """A label map whose values are mixed: between 0 and 2 lies 1, another label. One-hot maps may be mixed."""
+    if any("to_onehot" in arguments(node) for _, node in components(context.merged)):
+        return
+    for name, node in components(context.merged):
+        target, given = str(node.content["_target_"].content).split(".")[-1], arguments(node)
+        keys = context.values.value(given["keys"]) if "keys" in given else []
+        keys = [keys] if isinstance(keys, str) else keys
+        if target.removesuffix("d") not in _MIXING or not isinstance(keys, list) or "label" not in keys:
+            continue
+        mode = context.values.value(given["mode"]) if "mode" in given else "bilinear"  # or area: MONAI's defaults
+        if isinstance(mode, list):
+            mode = mode[keys.index("label")] if len(mode) == len(keys) else UNKNOWN
+        if isinstance(mode, str) and mode.lower() in _MIXED:
+            place = context.values.target(given["mode"]) if "mode" in given else node.content["_target_"]
+            expected = f"mode: [{', '.join('nearest' if key == 'label' else 'bilinear' for key in keys)}]"
+            yield context.warning("labels", place, f"{name}: {target} mixes the values of the label", mode, expected)
 
 
 def channels(context: Context) -> Iterator[Finding]:

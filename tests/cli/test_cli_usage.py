@@ -55,6 +55,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
             "unknown argument '--epochs=3'; see medseg train --help; values of the bundle are set as epochs=3",
         ),
         ([*TRAIN, "--resum"], "unknown argument '--resum'"),
+        ([*TRAIN, "--epochs", "3"], "see medseg train --help; values of the bundle are set as epochs=VALUE"),
         ([*TRAIN, "epochs=3", "epochs=4"], "override 'epochs' is given twice"),
         ([*TRAIN, "epochs=[3"], "the value of override 'epochs' is not YAML; got '[3'"),
         (["score", "a", "b", "-o", "c", "epochs=3"], "unknown argument 'epochs=3'"),

@@ -109,7 +109,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 def _override_hint(word: str, takes_overrides: bool) -> str:
     named = word.lstrip("-")
-    return f"; values of the bundle are set as {named}" if takes_overrides and "=" in named else ""
+    if not takes_overrides or not word.startswith("--"):
+        return ""
+    return f"; values of the bundle are set as {named if '=' in named else f'{named}=VALUE'}"
 
 
 def new_parser() -> Parser:

@@ -88,10 +88,14 @@ def test_a_moved_run_still_works(run: Path, volumes: Path, tmp_path: Path) -> No
 
 
 def test_a_run_is_the_bundle_of_another_run(run: Path, volumes: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run, tmp_path / "first")
+    (run / "scripts").mkdir()
+    (run / "scripts" / "net.py").write_text("class Net: ...\n", encoding="utf-8")
     before = fingerprints(run)
     start = {"epochs": 1, "learning_rate": 0.0, "initial_weights": str(run / "models" / "model.pt")}
     second = train(run, datalist=volumes, run_dir=tmp_path / "second", overrides=start)
     assert fingerprints(run) == before
+    assert (second / "scripts" / "net.py").read_text(encoding="utf-8") == "class Net: ...\n"
     weights = [torch.load(folder / "models" / "model.pt", weights_only=True) for folder in (run, second)]
     assert all(torch.allclose(weights[0][name], weights[1][name]) for name in weights[0])
     assert config(second, "common.yaml") == config(run, "common.yaml")

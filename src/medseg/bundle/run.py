@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from medseg.bundle.pack import own_files
 from medseg.errors import BundleError, OutputError
 from medseg.files import OnlyProcess, atomic_write
 
@@ -40,8 +41,8 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
     """Make `run_dir` a complete bundle with the configuration that is being run, before training starts.
 
     Written: configs/ (common.yaml and train.yaml as merged and overridden; evaluate.yaml, inference.yaml, metadata.json
-    and logging.conf as they are), datalist.json, LICENSE, docs/README.md. Weights come later, to models/. Where several
-    processes train together, the first does this while the others wait.
+    and logging.conf as they are), datalist.json, LICENSE, docs/README.md and the bundle's own scripts. Weights come
+    later, to models/. Where several processes train together, the first does this while the others wait.
 
     Raises
     ------
@@ -81,6 +82,7 @@ def _open(workflow: Any, run_dir: str, *, datalist: str, resume: bool) -> None:
         _write_configs(configs, source, target / "configs")  # first: it makes the folder known as one of a run
         if Path(datalist).resolve() != target / "datalist.json":
             copy_datalist(datalist, target / "datalist.json")
+        _copy_scripts(source.parent, target)
         _write_readme(source.parent, target)
     except OSError as error:
         raise OutputError(f"{target}: the run's folder cannot be written", got=str(error)) from error
@@ -174,6 +176,15 @@ def _write_configs(parts: Mapping[str, Mapping[str, Any]], source: Path, configs
     for name in (*WORKFLOW_FILES, "metadata.json", "logging.conf"):
         if source != configs:
             shutil.copyfile(source / name, configs / name)
+
+
+def _copy_scripts(bundle: Path, target: Path) -> None:
+    """Python that a trusted bundle brings: without it the run's configuration names what is not there."""
+    for path in own_files(bundle) if bundle != target else ():
+        if path.suffix == ".py":
+            copy = target / path.relative_to(bundle)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 def _write_readme(bundle: Path, target: Path) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from monai.bundle import ConfigParser
 
 from medseg.bundle import find_bundle, open_workflow
+from medseg.bundle.guard import GuardedParser
+from medseg.bundle.load import literal
 from medseg.bundle.run import open_run, root
 from medseg.errors import BundleError
 
@@ -44,10 +47,19 @@ def test_train_evaluate_and_inference_share_one_common_file(name: str) -> None:
 
 def test_overlays_come_behind_the_files_and_overrides_behind_overlays(bundle: Path) -> None:
     (bundle / "configs" / "mine.yaml").write_text("epochs: 7\nseed: 8\n", encoding="utf-8")
-    overrides = {"seed": 9, "network_def::dropout": 0.25}
+    overrides = {"seed": 9, "network_def::dropout": 0.25, "run_dir": "run#2"}
     parser = open_workflow(bundle, "train", overlays=["smoke", "mine"], overrides=overrides).parser
     assert (parser["epochs"], parser["seed"], parser["validate_every"]) == (7, 9, 1)
     assert (parser["network_def::base_width"], parser["network_def::dropout"]) == (4, 0.25)
+    assert parser.get_parsed_content("run_dir") == "run#2"
+
+
+@pytest.mark.parametrize("kind", [ConfigParser, GuardedParser])
+@pytest.mark.parametrize("text", ["/ct/#1.2.3", "/run#2/@home %x/'quoted'\\n", "@a#b", "$1 + 1", "/plain/@x"])
+def test_a_path_keeps_its_signs_and_references_their_meaning(kind: type[ConfigParser], text: str) -> None:
+    """MONAI takes # for :: in every text: results went to run::2, and FOLDER/#UID was not found."""
+    parser = kind({"a": {"b": "c"}, "path": literal(text)})
+    assert parser.get_parsed_content("path") == {"@a#b": "c", "$1 + 1": 2}.get(text, text)
 
 
 @pytest.mark.parametrize(

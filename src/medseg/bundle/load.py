@@ -15,6 +15,8 @@ from medseg.bundle.trust import let_in, merged_for, require_trust
 from medseg.errors import BundleError, user_error
 
 Purpose: TypeAlias = Literal["train", "evaluate", "inference"]
+_SYNTAX = ("$", "@", "%")
+"""What expressions, references and macros begin with."""
 _RUN_IDS: dict[Purpose, str] = {"train": "training", "evaluate": "evaluating", "inference": "inference"}
 
 
@@ -58,12 +60,18 @@ def open_workflow(
         let_in(bundle)
     with _quiet_libraries(), _readable(bundle):
         workflow = _workflow(files, purpose, writable=None if trusted else _writable(overrides or {}))
-    for name, value in (overrides or {}).items():
-        workflow.parser[name] = value
-    workflow.parser["bundle_root"] = str(bundle.resolve())
+    for name, value in {**(overrides or {}), "bundle_root": str(bundle.resolve())}.items():
+        workflow.parser[name] = literal(value)
     with _quiet_libraries():
         check_before_data(merged, workflow.parser)
     return workflow
+
+
+def literal(value: Any) -> Any:
+    """`value` as MONAI leaves it alone: in every text of a configuration it takes a # for :: (a folder run#2)."""
+    if not isinstance(value, str) or "#" not in value or value.startswith(_SYNTAX):
+        return value
+    return "$" + "".join(f"\\x{ord(sign):x}" if sign in "#@%" else sign for sign in repr(value))
 
 
 def _writable(overrides: Mapping[str, Any]) -> list[Path]:

@@ -45,6 +45,22 @@ def test_train_evaluate_and_inference_share_one_common_file(name: str) -> None:
         assert "run" in parser
 
 
+@pytest.mark.parametrize(
+    ("overrides", "precision"),
+    [
+        ({}, "auto"),
+        ({"overlap": 0.25}, "auto"),
+        ({"spacing_mm": [3, 3, 3]}, "fp32"),
+        ({"preprocessing::0::spacing_mm": [3, 3, 3]}, "fp32"),
+        ({"spacing_mm": [3, 3, 3], "precision": "bf16"}, "bf16"),
+    ],
+    ids=["as it is", "windows", "spacing", "a transform", "asked for"],
+)
+def test_a_record_of_bfloat16_is_of_the_images_that_it_was_made_with(overrides: dict[str, Any], precision: str) -> None:
+    workflow = open_workflow(find_bundle("mr_hippocampus"), "inference", overrides=overrides)
+    assert workflow.parser["precision"] == precision
+
+
 def test_overlays_come_behind_the_files_and_overrides_behind_overlays(bundle: Path) -> None:
     (bundle / "configs" / "mine.yaml").write_text("epochs: 7\nseed: 8\n", encoding="utf-8")
     overrides = {"seed": 9, "network_def::dropout": 0.25, "run_dir": "run#2"}

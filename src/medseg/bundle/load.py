@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from medseg.bundle.check import check_before_data, check_before_run
+from medseg.bundle.check.findings import COMMAND_LINE
+from medseg.bundle.check.lines import Node
+from medseg.bundle.check.merged import Merged
 from medseg.bundle.check.plans import refuse_zoo
+from medseg.bundle.settings import settings_behind
 from medseg.bundle.trust import let_in, merged_for, require_trust
 from medseg.errors import BundleError, user_error
+
+logger = logging.getLogger(__name__)
 
 Purpose: TypeAlias = Literal["train", "evaluate", "inference"]
 _SYNTAX = ("$", "@", "%")
@@ -62,9 +68,25 @@ def open_workflow(
         workflow = _workflow(files, purpose, writable=None if trusted else _writable(overrides or {}))
     for name, value in {**(overrides or {}), "bundle_root": str(bundle.resolve())}.items():
         workflow.parser[name] = literal(value)
+    if purpose != "train":
+        _take_checked_precision(merged, workflow.parser)
     with _quiet_libraries():
         check_before_data(merged, workflow.parser)
     return workflow
+
+
+def _take_checked_precision(merged: Merged, parser: Any) -> None:
+    """Float32 in place of "auto" where the network sees other images than those that its record of bfloat16 is of."""
+    behind = settings_behind("preprocessing", merged.root.value())
+    elsewhere = {COMMAND_LINE, *map(str, merged.plan.overlays)}
+    changed = sorted({name for name in behind for node in [merged.find(name)] if node and _is_from(node, elsewhere)})
+    if changed and parser.config.get("precision") == "auto":
+        logger.info("precision auto: float32; bfloat16 was not checked with another %s", ", ".join(changed))
+        parser["precision"] = "fp32"
+
+
+def _is_from(node: Node, files: Collection[str]) -> bool:
+    return node.file in files or any(_is_from(inner, files) for _, inner in node.children())
 
 
 def literal(value: Any) -> Any:

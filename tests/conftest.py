@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+LONG = ("workflows", "training")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
@@ -16,3 +18,8 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference images at {folder}: set MEDSEG_DATA to their folder")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Rooms whose tests take long come first: begun last, one of them keeps a process busy while the others wait."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)

@@ -51,10 +51,9 @@ def test_train_evaluate_and_inference_share_one_common_file(name: str) -> None:
         ({}, "auto"),
         ({"overlap": 0.25}, "auto"),
         ({"spacing_mm": [3, 3, 3]}, "fp32"),
-        ({"preprocessing::0::spacing_mm": [3, 3, 3]}, "fp32"),
         ({"spacing_mm": [3, 3, 3], "precision": "bf16"}, "bf16"),
     ],
-    ids=["as it is", "windows", "spacing", "a transform", "asked for"],
+    ids=["as it is", "windows", "spacing", "asked for"],
 )
 def test_a_record_of_bfloat16_is_of_the_images_that_it_was_made_with(overrides: dict[str, Any], precision: str) -> None:
     workflow = open_workflow(find_bundle("mr_hippocampus"), "inference", overrides=overrides)

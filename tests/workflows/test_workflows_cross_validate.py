@@ -19,7 +19,7 @@ from medseg.files import OnlyProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
-    *("--folds", "2", "--seed", "3", "--device", "cpu", "--overlay", "smoke", "epochs=1", "precision=fp32"),
+    *("--folds", "2", "--seed", "3", "--device", "cpu", "--overlay", "smoke", "epochs=2", "precision=fp32"),
     *("window=[16,16,16]", "cases_at_most=null"),
 ]
 
@@ -37,18 +37,28 @@ def cross_validate(*words: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folds(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The folder, and what was printed when one fold was done and when all were."""
+    """The folder, and what was printed when the leg of a fold was over, when it was done, and when all were."""
     folder = tmp_path_factory.mktemp("folds") / "all"
     said = []
-    for part in (["--fold", "1"], []):
+    for part in (["--fold", "1", "stop_after_minutes=0"], ["--fold", "1"], []):
         done = cross_validate("mr_hippocampus", "--datalist", volumes, "-o", folder, *SMALL, *part)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
+        assert (folder / "fold_1" / "evaluation").exists() == (len(said) > 1)
     return folder, said
 
 
+def test_a_fold_whose_leg_is_over_is_not_scored_and_the_same_command_goes_on(folds: tuple[Path, list[str]]) -> None:
+    folder, (first, second, _) = folds
+    assert "fold_1: not done yet, epoch 1 of 2; the same command goes on" in first
+    assert "not done yet: fold_0, fold_1" in first
+    assert "not done yet: fold_0\n" in second
+    assert json.loads((folder / "fold_1" / "run.json").read_text(encoding="utf-8"))["epoch"] == 2
+    assert {row.case for row in read_scores(folder / "fold_1" / "evaluation")}
+
+
 def test_one_fold_alone_leaves_the_others_for_later(folds: tuple[Path, list[str]]) -> None:
-    _, (first, second) = folds
+    _, (_, first, second) = folds
     assert "not done yet: fold_0" in first
     assert "all folds: mean over regions: Dice" in second
     assert "test part, by the ensemble: mean over regions: Dice" in second
@@ -98,12 +108,12 @@ def test_folds_that_do_not_belong_together_are_refused(
 
 
 @pytest.mark.parametrize(
-    "words", [["--fold", "0", "1", "epochs=1"], ["epochs=1", "--fold", "0", "1"]], ids=["behind", "before"]
+    "words", [["--fold", "0", "1", "epochs=2"], ["epochs=2", "--fold", "0", "1"]], ids=["behind", "before"]
 )
 def test_changes_may_stand_behind_the_numbers_of_folds(
     folds: tuple[Path, list[str]], volumes: Path, words: list[str]
 ) -> None:
-    given = ["mr_hippocampus", "--datalist", volumes, "-o", folds[0], *(w for w in SMALL if w != "epochs=1")]
+    given = ["mr_hippocampus", "--datalist", volumes, "-o", folds[0], *(w for w in SMALL if w != "epochs=2")]
     done = cross_validate(*given, "--only-folds", *words)
     assert done.returncode == 0, done.stderr
     assert "fold_0: mean over regions" in done.stdout
@@ -112,7 +122,7 @@ def test_changes_may_stand_behind_the_numbers_of_folds(
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("one", "invalid int value: 'one'"), ("epochs=1", "expected at least one number")],
+    [("one", "invalid int value: 'one'"), ("epochs=2", "expected at least one number")],
     ids=["text", "no number"],
 )
 def test_what_is_no_number_of_a_fold_is_refused(volumes: Path, tmp_path: Path, word: str, message: str) -> None:
@@ -159,26 +169,3 @@ def test_folds_run_together_and_stopped_end_in_the_same_table(
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     assert (folder / "scores.csv").read_text() == (folds[0] / "scores.csv").read_text()
-
-
-def test_a_fold_whose_leg_is_over_is_not_scored_and_the_same_command_goes_on(volumes: Path, tmp_path: Path) -> None:
-    words = [
-        "mr_hippocampus",
-        "--datalist",
-        volumes,
-        "-o",
-        tmp_path / "all",
-        *(w for w in SMALL if w != "epochs=1"),
-        "epochs=2",
-    ]
-    fold = tmp_path / "all" / "fold_0"
-    first = cross_validate(*words, "stop_after_minutes=0", "--fold", "0")
-    assert first.returncode == 0, first.stderr
-    assert "fold_0: not done yet, epoch 1 of 2; the same command goes on" in first.stdout
-    assert "not done yet: fold_0, fold_1" in first.stdout
-    assert not (fold / "evaluation").exists()
-    second = cross_validate(*words, "--fold", "0")
-    assert second.returncode == 0, second.stderr
-    assert json.loads((fold / "run.json").read_text(encoding="utf-8"))["epoch"] == 2
-    assert "not done yet: fold_1\n" in second.stdout
-    assert {row.case for row in read_scores(fold / "evaluation")}

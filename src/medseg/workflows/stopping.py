@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from medseg.errors import RunError
+from medseg.intake.own_outputs import manifest_path
 from medseg.outputs import Report, write_report
 from medseg.signals import StopRequests
 
@@ -33,6 +34,6 @@ def report_if_possible(report: Report, folder: Path) -> None:
 
 def stale_mask(case_id: str, folder: Path) -> str:
     """What is added to the reason of a case that failed where an earlier run left a mask of it; else nothing."""
-    if not os.path.exists(folder / f"{case_id}_manifest.json"):  # noqa: PTH110 (false for what can be no file name)
+    if not os.path.exists(manifest_path(folder, case_id)):  # noqa: PTH110 (false for what can be no file name)
         return ""
     return "; its mask in the output folder is of an earlier run, and may be of another image or other weights"

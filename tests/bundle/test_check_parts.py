@@ -239,6 +239,23 @@ def test_the_index_is_kept_and_seen_to_be_old(tmp_path: Path):
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["signatures.json"]
 
 
+def test_files_that_are_gone_leave_the_index(tmp_path: Path):
+    path, files = tmp_path / "cache" / "signatures.json", [tmp_path / "gone.py", tmp_path / "package" / "__init__.py"]
+    files[1].parent.mkdir()
+    for file in files:
+        file.write_text("a = 1", encoding="utf-8")
+    index = Index(path)
+    index.summary(files[0], len)
+    index.table(files[1], lambda: {"a": 1})
+    index.save()
+    assert Index(path)._entries.keys() == {str(files[0]), f"{files[1].parent}/*"}
+    files[0].unlink()
+    index = Index(path)
+    index.summary(files[1], len)
+    index.save()
+    assert Index(path)._entries.keys() == {str(files[1]), f"{files[1].parent}/*"}
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 0, "files": {}}', '{"files": 3}', "\x00"])
 def test_a_damaged_index_is_left_aside(tmp_path: Path, content: str):
     (tmp_path / "signatures.json").write_text(content, encoding="utf-8")

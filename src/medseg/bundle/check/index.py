@@ -1,11 +1,13 @@
 """A cache of what was read from installed sources, in the user's cache folder: by file, its time and size.
 
-Only JSON is kept and read back; a damaged, old or unwritable index costs time and nothing else.
+Only JSON is kept and read back; a damaged, old or unwritable index costs time and nothing else. Each environment has
+one of its own, without the files that are gone: whoever has many environments would read all of them for each command.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -16,6 +18,9 @@ from typing import Any
 
 VERSION = 3
 """Of the summaries' form; another one starts a new index."""
+
+_ALL = "/*"
+"""Behind the folder of a package whose files are kept as one."""
 
 
 def cache_folder() -> Path:
@@ -53,13 +58,14 @@ class Index:
         """The same for a whole package, which changes as a whole: by its `__init__.py` and its `_version.py`."""
         version = package.parent / "_version.py"
         stamp = [*_stamp(package), *(_stamp(version) if version.is_file() else [])]
-        return self._kept(f"{package.parent}/*", stamp, make)
+        return self._kept(f"{package.parent}{_ALL}", stamp, make)
 
     def save(self) -> None:
         """Write what is new, all or nothing; where the folder cannot be written nothing happens."""
         if self.path is None or not self._changed:
             return
-        content = json.dumps({"version": VERSION, "python": sys.version_info[:2], "files": self._entries})
+        there = {key: kept for key, kept in self._entries.items() if Path(key.removesuffix(_ALL)).exists()}
+        content = json.dumps({"version": VERSION, "python": sys.version_info[:2], "files": there})
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
@@ -82,9 +88,10 @@ class Index:
 
 
 def user_index() -> Index:
-    """The index of this user; in memory alone where the user has no home."""
+    """The index of this user and environment; in memory alone where the user has no home."""
+    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:12]
     try:
-        return Index(cache_folder() / "signatures.json")
+        return Index(cache_folder() / f"signatures-{environment}.json")
     except (OSError, RuntimeError):
         return Index()
 

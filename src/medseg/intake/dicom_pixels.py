@@ -18,7 +18,6 @@ from medseg.intake.dicom_header import Header, dicom_errors, uid_name
 INVERTED = "MONOCHROME1"
 _GREY = (INVERTED, "MONOCHROME2")
 _HTJ2K = "1.2.840.10008.1.2.4.20"
-_RLE = "1.2.840.10008.1.2.5"
 _DECODERS = {_HTJ2K: "pip install 'medseg[codecs]' (pylibjpeg-openjpeg)"}
 _UNLIKELY_RATIO = 5000
 """No medical image is compressed to less than this part of itself."""
@@ -32,7 +31,7 @@ def stored_pixels(header: Header) -> Array:
     """
     from pydicom import dcmread
     from pydicom.pixels.decoders import gdcm as plugin
-    from pydicom.uid import UID
+    from pydicom.uid import UID, RLELossless
 
     path = header.path
     refuse_size(header)
@@ -40,7 +39,7 @@ def stored_pixels(header: Header) -> Array:
         file = dcmread(path)
         syntax = UID(str(file.file_meta.TransferSyntaxUID))
     _refuse_undecodable(path, syntax)
-    if not syntax.is_compressed or syntax == _RLE:
+    if not syntax.is_compressed or syntax == RLELossless:
         _refuse_shifted(header)
     with dicom_errors(path, f"DICOM pixels ({uid_name(str(syntax))})", show_message=True):
         file.pixel_array_options(decoding_plugin="gdcm" if plugin.is_available(syntax) else "")

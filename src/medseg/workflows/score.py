@@ -73,20 +73,16 @@ def score(
     folder = Path(output_dir)
     _refuse_folder_of_masks(folder, Path(predictions), Path(truth))
     prepare_output_folder(folder)
-    scored = {case: _score_one(case, predicted[case], expected[case], plan) for case in shared}
-    if _is_one_label_in_two_ways(scored.values()):
-        scored = {case: _score_one(case, predicted[case], expected[case], plan, binary=True) for case in shared}
+    scored = _score_all({case: (predicted[case], expected[case]) for case in shared}, plan)
     cases = [CaseReport(case, "failed" if one.reason else "done", reason=one.reason) for case, one in scored.items()]
     cases += [CaseReport(case, "failed", reason="no prediction") for case in sorted(expected.keys() - predicted.keys())]
     cases += [CaseReport(case, "failed", reason="no truth") for case in sorted(predicted.keys() - expected.keys())]
     records = [CaseRecord(case, of[case], one.truth_sha256) for case, one in scored.items() if not one.reason]
     rows = _every_label(scored.values(), named, plan)
-    _tell_unused_tolerances(plan, rows)
+    _tell_what_is_missing(plan, rows, records)
     report = _write(Report(tuple(cases)), rows, records, folder)
     if rows:
         add_strata(folder, chosen)
-    elif records:
-        logger.warning("all masks are empty on both sides: no label is known that could be scored, there are no rows")
     return report
 
 
@@ -122,7 +118,10 @@ def _is_one_label_in_two_ways(scored: Iterable[_Scored]) -> bool:
     return False
 
 
-def _tell_unused_tolerances(plan: ScorePlan, rows: Sequence[CaseScore]) -> None:
+def _tell_what_is_missing(plan: ScorePlan, rows: Sequence[CaseScore], records: Sequence[CaseRecord]) -> None:
+    """Warn where there is no row at all, or none with the NSD that was asked for."""
+    if records and not rows:
+        logger.warning("all masks are empty on both sides: no label is known that could be scored, there are no rows")
     stated = bool(plan.tolerances_mm) or bool(plan.tolerances_px)
     if stated and rows and not any(name.startswith("nsd_") for row in rows for name in row.scores):
         given, needed = ("mm", "px") if plan.tolerances_mm else ("px", "mm")
@@ -168,6 +167,14 @@ class _Scored:
     truth_sha256: str = ""
     reason: str | None = None
     values: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+
+
+def _score_all(pairs: Mapping[str, tuple[Path, Path]], plan: ScorePlan) -> dict[str, _Scored]:
+    """By case, of its prediction and its truth; once more as one label where only its value differs."""
+    scored = {case: _score_one(case, *pair, plan) for case, pair in pairs.items()}
+    if _is_one_label_in_two_ways(scored.values()):
+        scored = {case: _score_one(case, *pair, plan, binary=True) for case, pair in pairs.items()}
+    return scored
 
 
 def _score_one(case: str, predicted: Path, expected: Path, plan: ScorePlan, *, binary: bool = False) -> _Scored:

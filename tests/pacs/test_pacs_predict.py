@@ -16,11 +16,13 @@ from local_orthanc import Orthanc
 
 from medseg.case import Image
 from medseg.cli import main
+from medseg.datasets import list_inputs
 from medseg.dicom import write_series
 from medseg.dicom.names import series_name
 from medseg.dicom.transfer import pull, push
-from medseg.errors import PacsError, RunError
+from medseg.errors import DataError, PacsError, RunError
 from medseg.workflows import predict
+from medseg.workflows.pacs import local_input
 
 pytest.importorskip("highdicom", reason="pip install 'medseg[dicom]'")
 
@@ -131,6 +133,22 @@ def test_a_series_is_chosen_by_its_number(holding: FakePacs, thorax: list[Path],
     assert [case.id for case in report.cases] == [series_name(_uids(thorax)[1])]
     with pytest.raises(PacsError, match="got 2 with images"):
         predict("ct_lung", inputs=address, output_dir=tmp_path / "more", overrides=SETTINGS)
+
+
+def test_a_series_is_chosen_by_rule_or_description(holding: FakePacs, thorax: list[Path], tmp_path: Path):
+    scout = pydicom.dcmread(thorax[0])
+    scout.SeriesInstanceUID, scout.SOPInstanceUID, scout.SeriesNumber = "1.2.3.4", "1.2.3.5", 2
+    scout.ImageType, scout.SeriesDescription = ["ORIGINAL", "PRIMARY", "LOCALIZER"], "2 views"
+    scout.save_as(tmp_path / "scout.dcm")
+    holding.files.append((tmp_path / "scout.dcm").read_bytes())
+    address = f"{holding.address}/studies/{_uids(thorax)[0]}"
+    report = predict("ct_lung", inputs=address, output_dir=tmp_path / "auto", overrides={**SETTINGS, "series": "auto"})
+    assert [case.id for case in report.cases] == [series_name(_uids(thorax)[1])]
+    with local_input(address, series="2 Views") as folder:
+        (case,) = list_inputs(folder, series="2 Views")
+        assert case["id"] == series_name("1.2.3.4")
+    with pytest.raises(DataError, match="no series fits --series 'arterial'"):
+        predict("ct_lung", inputs=address, output_dir=tmp_path / "none", overrides={**SETTINGS, "series": "arterial"})
 
 
 # --- the other commands

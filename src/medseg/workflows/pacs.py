@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 NO_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "DOC", "AU"})
 """Modalities of series that hold no image to segment."""
 
+_NUMBER_OR_UID = re.compile(r"-?[0-9][0-9.]*")
+
 
 @contextmanager
 def local_input(
@@ -30,15 +33,16 @@ def local_input(
 ) -> Iterator[Path]:
     """The path that `predict` works on: `inputs` itself, or a temporary folder with the series of an address.
 
-    An address of a study stands for its only series of images; several are refused with the list. The folder can be
-    entered by nobody else, and is gone with the `with`.
+    An address of a study stands for its only series of images; several are refused with the list. Where headers decide
+    which one is meant ("auto", a description), all of them are there: the reader chooses. The folder can be entered by
+    nobody else, and is gone with the `with`.
 
     Parameters
     ----------
     inputs
         A path, or dicomweb://HOST[:PORT][/prefix]/studies/UID[/series/UID].
     series
-        Of an address that names a study only: number or UID of the series that is meant.
+        Of an address that names a study only: number, UID or description of the series that is meant, or "auto".
     retries
         How often the server is asked before giving up.
 
@@ -53,12 +57,13 @@ def local_input(
     place = study_address(str(inputs))
     pacs = connect(place, retries)
     wanted = None if series is None else str(series)
-    chosen = _only(wanted_series(pacs.find_series(place.study or ""), place), place, wanted)
+    chosen = _meant(wanted_series(pacs.find_series(place.study or ""), place), place, wanted)
     with unwound_by_sigterm(), tempfile.TemporaryDirectory(prefix="medseg-") as temporary:
-        folder = Path(temporary, series_name(chosen.uid))
-        folder.mkdir()
-        pacs.retrieve(chosen, folder)
-        yield folder
+        folders = [Path(temporary, series_name(one.uid)) for one in chosen]
+        for one, folder in zip(chosen, folders, strict=True):
+            folder.mkdir()
+            pacs.retrieve(one, folder)
+        yield folders[0] if len(folders) == 1 else Path(temporary)
 
 
 def check_storing(inputs: str | os.PathLike[str], formats: Sequence[str]) -> tuple[str, ...]:
@@ -110,8 +115,11 @@ def store_results(address: str, report: Report, folder: Path, *, retries: Retrie
     return files
 
 
-def _only(found: Sequence[RemoteSeries], place: WebAddress, wanted: str | None) -> RemoteSeries:
+def _meant(found: Sequence[RemoteSeries], place: WebAddress, wanted: str | None) -> list[RemoteSeries]:
+    """The series to retrieve: the one that is called so, or all with images where only their headers tell which."""
     images = [series for series in found if series.modality not in NO_IMAGES]
+    if wanted is not None and not _NUMBER_OR_UID.fullmatch(wanted) and images:
+        return images
     if wanted is not None:
         images = [series for series in images if wanted in (series.uid, str(series.number))]
     if len(images) != 1:
@@ -122,4 +130,4 @@ def _only(found: Sequence[RemoteSeries], place: WebAddress, wanted: str | None) 
             next_step="give its number or UID to --series, or add /series/UID to the address; it has: "
             + list_series(found),
         )
-    return images[0]
+    return images

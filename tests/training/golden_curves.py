@@ -30,9 +30,9 @@ SETTINGS: Mapping[str, Any] = {
 """Over the smoke overlay: six steps, long enough for two epochs of augmentation to differ and for the optimiser's
 moments to matter, short enough that rounding, which another CPU does otherwise, has not grown."""
 
-RELATIVE: Mapping[str, float] = {"loss": 2e-4, "average_lag": 1e-3}
+RELATIVE: Mapping[str, float] = {"loss": 2e-4, "average_lag": 3e-3}
 """By so much a value may differ. With other instruction sets (SSE4.1, AVX2, AVX-512) and two threads the losses of
-the bundles came out at most 1.4e-5 apart, the lag 2.6e-4; a cross-entropy that counts 1 % more moves a loss by 5e-3."""
+the bundles came out at most 3.5e-5 apart, the lag 2.3e-3; a cross-entropy that counts 1 % more moves a loss by 5e-3."""
 
 
 def curve(bundle: str, datalist: Path, folder: Path, **changes: Any) -> dict[str, Any]:

@@ -128,6 +128,23 @@ def test_a_copy_elsewhere_leads_to_the_same_files(datalist: Path, tmp_path: Path
     assert json.loads(copy.read_text())["training"][0]["image"] == "../../images/a.png"
 
 
+def test_links_to_a_datalist_or_its_folder_lead_to_the_same_files(datalist: Path, tmp_path: Path) -> None:
+    truly = tmp_path / "disk" / "of" / "lists"
+    truly.mkdir(parents=True)
+    (tmp_path / "lists").symlink_to(truly)
+    copy = copy_datalist(datalist, tmp_path / "lists" / "copy.json")
+    (tmp_path / "disk" / "link.json").symlink_to(datalist)
+    for path in (copy, truly / "copy.json", tmp_path / "disk" / "link.json"):
+        assert load_datalist(path, "test") == load_datalist(datalist, "test")
+    monai = load_decathlon_datalist(str(truly / "copy.json"), is_segmentation=True, data_list_key="test")
+    assert Path(monai[0]["image"]).is_file()
+
+
+def test_a_folder_in_place_of_a_datalist_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"got a folder; expected a file \.json; give the file"):
+        read_datalist(tmp_path)
+
+
 @pytest.mark.parametrize("mark", ["run.json", "configs/metadata.json"])
 def test_the_list_of_a_run_that_was_moved_is_not_to_be_prepared_again(
     datalist: Path, tmp_path: Path, mark: str

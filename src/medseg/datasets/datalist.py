@@ -48,7 +48,7 @@ def read_datalist(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = Path(path)
     content = _parse(file)
     refuse_all(
-        [*_section_problems(content), *_item_problems(content, file.parent), *_patient_problems(content)],
+        [*_section_problems(content), *_item_problems(content, _base_of(file)), *_patient_problems(content)],
         where=f"datalist {file}",
         next_step=_of_run(file) or "make it again: medseg data prepare LAYOUT SRC -o DATALIST.json",
     )
@@ -83,7 +83,7 @@ def load_datalist(
     """
     if section not in SECTIONS:
         raise DataError(f"datalist {path}: unknown part", got=repr(section), expected=f"one of {', '.join(SECTIONS)}")
-    content, base = read_datalist(path), Path(path).absolute().parent
+    content, base = read_datalist(path), _base_of(path)
     if not content[section]:
         raise DataError(
             f"datalist {path}: the part {section!r} is empty",
@@ -142,7 +142,7 @@ def copy_datalist(path: str | os.PathLike[str], destination: str | os.PathLike[s
 
 def datalist_from(path: str | os.PathLike[str], folder: Path) -> dict[str, Any]:
     """The content of `read_datalist` as it would stand in a file of `folder`: its relative paths begin there."""
-    content, source = read_datalist(path), Path(path).absolute().parent
+    content, source = read_datalist(path), _base_of(path)
     for section in SECTIONS:
         content[section] = [
             {**item, **{key: relative_path(_resolve(source, item[key]), folder) for key in ("image", "label")}}
@@ -152,11 +152,19 @@ def datalist_from(path: str | os.PathLike[str], folder: Path) -> dict[str, Any]:
 
 
 def relative_path(file: Path, base: Path) -> str:
-    """`file` as seen from the folder `base`, with forward slashes; absolute where no relative path leads there."""
+    """`file` as seen from the folder `base`, with forward slashes; absolute where no relative path leads there.
+
+    Where `base` is reached through a link, from where it truly lies: from there every reader goes up.
+    """
     try:
-        return Path(os.path.relpath(file, base)).as_posix()
+        return Path(os.path.relpath(file, base.resolve())).as_posix()
     except ValueError:  # another drive on Windows
         return file.absolute().as_posix()
+
+
+def _base_of(path: str | os.PathLike[str]) -> Path:
+    """The folder where the paths in a datalist begin; a link to a datalist, or through one, changes nothing."""
+    return Path(path).resolve().parent
 
 
 def _resolve(base: Path, item_path: str) -> Path:
@@ -171,6 +179,9 @@ def _of_run(file: Path) -> str | None:
 
 
 def _parse(file: Path) -> dict[str, Any]:
+    if file.is_dir():
+        next_step = "give the file that medseg data prepare wrote"
+        raise DataError(f"datalist {file}", got="a folder", expected="a file .json", next_step=next_step)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:

@@ -12,7 +12,7 @@ import pytest
 
 from medseg.cli.arguments import Parser
 from medseg.cli.log import KEPT_LOGS, run_command
-from medseg.errors import DataError
+from medseg.errors import DataError, OutputError, RunError
 
 SECRET = "SECRETNAME"
 
@@ -79,6 +79,21 @@ def test_a_bug_is_told_by_its_place_and_a_refusal_by_its_message(tmp_path: Path)
     with pytest.raises(DataError):
         logged(tmp_path, refusal)
     assert "refused: DataError: case 7: image and label differ" in (tmp_path / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_refusal_leaves_no_log_in_a_folder_of_others(tmp_path: Path):
+    def refusal(given: argparse.Namespace) -> int:
+        raise OutputError("a folder that holds inputs")
+
+    def stop(given: argparse.Namespace) -> int:
+        raise RunError("the disk is full")
+
+    with pytest.raises(OutputError):
+        run_command(arguments(tmp_path, refusal))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RunError):
+        run_command(arguments(tmp_path, stop))
+    assert "the disk is full" in (tmp_path / "log.txt").read_text(encoding="utf-8")
 
 
 def test_older_logs_are_kept_up_to_a_number(tmp_path: Path):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from medseg import __version__
-from medseg.errors import user_error
+from medseg.errors import RunError, TrainingError, user_error
 from medseg.processes import is_first
 from medseg.terminal import Colour, coloured
 
@@ -106,7 +106,8 @@ def _for_debugging(record: logging.LogRecord) -> bool:
 class RunLog(logging.handlers.RotatingFileHandler):
     """log.txt in a folder that the run itself makes: what is logged before waits in memory.
 
-    A command that is refused makes no folder, and leaves no log. A log.txt that is there becomes log.txt.1.
+    A command that is refused makes no folder, and leaves no log in one of its user's. A log.txt that is there becomes
+    log.txt.1.
 
     Parameters
     ----------
@@ -120,6 +121,7 @@ class RunLog(logging.handlers.RotatingFileHandler):
         self.setFormatter(logging.Formatter(FULL))
         self.addFilter(_may_be_kept)
         self._folder, self._waiting, self._rotated = folder, list[logging.LogRecord](), False
+        self._is_theirs = folder.is_dir() and not path.exists()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, or keep it until the folder is there."""
@@ -133,6 +135,12 @@ class RunLog(logging.handlers.RotatingFileHandler):
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             super().emit(one)
+
+    def withdraw(self) -> None:
+        """Take the log away again from a folder that was there before and had none: it may hold images."""
+        if self._is_theirs:
+            self.close()
+            (self._folder / LOG_FILE).unlink(missing_ok=True)
 
 
 def _may_be_kept(record: logging.LogRecord) -> bool:
@@ -153,7 +161,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     """
     if not (arguments.run_log and is_first()):  # of several processes the first keeps the log
         return int(arguments.handler(arguments))
-    with _logging_to(RunLog(arguments.output)):
+    log = RunLog(arguments.output)
+    with _logging_to(log):
         python, machine = platform.python_version(), platform.platform()
         logger.debug("%s; medseg %s, Python %s, %s", arguments.parser.prog, __version__, python, machine)
         logger.debug("flags: %s", _flags(arguments))
@@ -161,6 +170,8 @@ def run_command(arguments: argparse.Namespace) -> int:
             code = int(arguments.handler(arguments))
         except BaseException as error:
             logger.debug("%s", _told(error))
+            if _nothing_was_started(error):
+                log.withdraw()
             raise
         logger.debug("exit code %d", code)
         return code
@@ -188,6 +199,11 @@ def _flags(arguments: argparse.Namespace) -> str:
     """Switches, numbers and names of overrides: a path, or a value of an override, may tell of a patient."""
     given = [f"{name}={value}" for name, value in vars(arguments).items() if isinstance(value, int | float) and value]
     return ", ".join(given + [f"{word.partition('=')[0]}=..." for word in getattr(arguments, "overrides", ())])
+
+
+def _nothing_was_started(error: BaseException) -> bool:
+    known = user_error(error)
+    return known is not None and not isinstance(known, RunError | TrainingError)
 
 
 def _told(error: BaseException) -> str:

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from monai.data import load_decathlon_datalist
 
-from medseg.datasets import copy_datalist, list_inputs, load_datalist, read_datalist, split_by_patient
+from medseg.datasets import (
+    check_label_meaning,
+    copy_datalist,
+    list_inputs,
+    load_datalist,
+    read_datalist,
+    split_by_patient,
+)
 from medseg.errors import DataError
 
 
@@ -138,6 +145,30 @@ def test_links_to_a_datalist_or_its_folder_lead_to_the_same_files(datalist: Path
         assert load_datalist(path, "test") == load_datalist(datalist, "test")
     monai = load_decathlon_datalist(str(truly / "copy.json"), is_segmentation=True, data_list_key="test")
     assert Path(monai[0]["image"]).is_file()
+
+
+LUNGS = {0: "background", 1: "left lung", 2: "right lung"}
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ({"0": "background", "1": "Left_Lung", "2": "right  lung"}, ""),
+        ({"0": "background", "1": "label 1", "2": "tumour"}, ""),
+        ({"0": "background", "1": "foreground"}, "d.json: no mask holds 2 right lung, which ct_lung segments"),
+        (None, ""),
+    ],
+)
+def test_labels_that_a_bundle_may_know(names: Any, told: str, caplog: pytest.LogCaptureFixture) -> None:
+    check_label_meaning({"labels": names}, LUNGS, path="d.json", bundle="ct_lung")
+    assert told in caplog.text
+    assert bool(told) == bool(caplog.text)
+
+
+def test_labels_with_the_values_of_others_are_refused() -> None:
+    swapped = {"labels": {"0": "background", "1": "Right lung", "2": "left lung"}}
+    with pytest.raises(DataError, match="got 1 Right lung, 2 left lung; expected 1 left lung, 2 Right lung; write"):
+        check_label_meaning(swapped, LUNGS, path="d.json", bundle="ct_lung")
 
 
 def test_a_folder_in_place_of_a_datalist_is_told(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from medseg.bundle import check_metadata, find_bundle
-from medseg.datasets import load_datalist
+from medseg.datasets import copy_datalist, load_datalist
 from medseg.errors import BundleError, DataError
 from medseg.files import sha256_of
 from medseg.workflows import evaluate, predict, train
@@ -173,6 +173,17 @@ def test_a_datalist_that_cannot_be_used_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=re.escape(f"datalist {tmp_path / 'none.json'} cannot be read")):
         train("mr_hippocampus", datalist=tmp_path / "none.json", run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_labels_with_other_values_than_the_bundles_start_nothing(run: Path, volumes: Path, tmp_path: Path) -> None:
+    content = json.loads(copy_datalist(volumes, tmp_path / "d.json").read_text(encoding="utf-8"))
+    names = check_metadata(run / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
+    content["labels"] = {"0": names["0"], "1": names["2"], "2": names["1"]}
+    (tmp_path / "d.json").write_text(json.dumps(content), encoding="utf-8")
+    for command, place in ((train, "run_dir"), (evaluate, "output_dir")):
+        with pytest.raises(DataError, match="its labels have other values than those of the bundle mr_hippocampus"):
+            command("mr_hippocampus", datalist=tmp_path / "d.json", **{place: tmp_path / "out"})
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_negative_seed_starts_nothing(volumes: Path, tmp_path: Path) -> None:

@@ -64,13 +64,14 @@ def open_run(run_dir: str, *, datalist: str, resume: bool) -> None:
 def _open(workflow: Any, run_dir: str, *, datalist: str, resume: bool) -> None:
     # Late: it brings numpy, which reading a configuration does not need.
     from medseg.datasets.datalist import copy_datalist, read_datalist
+    from medseg.datasets.label_meaning import check_label_meaning
 
     source, target = workflow.config_root_path.resolve(), Path(run_dir).resolve()
     if resume:
         _refuse_no_run(target)
     else:
         _refuse_overwriting(target)
-    read_datalist(datalist)
+    check_label_meaning(read_datalist(datalist), _labels(workflow), path=datalist, bundle=source.parent.name)
     _refuse_seed(workflow)
     configs = _run_configs(workflow, source)
     try:
@@ -152,10 +153,20 @@ def _refuse_other_run(workflow: Any, target: Path, configs: Mapping[str, Any], d
     refuse_other_run(
         target,
         now={**configs["common.yaml"], **configs["train.yaml"]},
-        outputs=workflow.parser.config["_meta_"].get("network_data_format", {}).get("outputs"),
+        outputs=_outputs(workflow),
         datalist=datalist,
         epochs=workflow.parser.get_parsed_content("train::trainer::max_epochs"),
     )
+
+
+def _outputs(workflow: Any) -> Any:
+    return workflow.parser.config["_meta_"].get("network_data_format", {}).get("outputs")
+
+
+def _labels(workflow: Any) -> dict[int, str]:
+    """Value to name; nothing where the metadata does not say it in that form."""
+    channels = ((_outputs(workflow) or {}).get("pred") or {}).get("channel_def") or {}
+    return {int(value): str(name) for value, name in channels.items() if str(value).isdecimal()}
 
 
 def _run_configs(workflow: Any, source: Path) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle import find_bundle
-from medseg.datasets import load_datalist
+from medseg.datasets import check_label_meaning, load_datalist, read_datalist
 from medseg.evaluation.strata import Strata, read_all_strata
 from medseg.intake import require_input
 from medseg.outputs import Report, check_apart, check_formats, check_output_folder
@@ -139,8 +139,7 @@ def evaluate(
     Parameters and errors are those of `predict`, with `datalist` the MSD-style JSON whose `test` part is scored, and
     `strata` as for `score`.
     """
-    find_bundle(bundle)
-    _check_datalist(Path(datalist), Path(output_dir))
+    _check_datalist(Path(datalist), Path(output_dir), find_bundle(bundle))
     chosen = _strata(strata, datalist)
     changes = {**(overrides or {}), "datalist": str(Path(datalist).resolve())}
     report = _run_cases(bundle, "evaluate", output_dir, overlays, changes, options, trust=trust)
@@ -149,9 +148,14 @@ def evaluate(
     return report
 
 
-def _check_datalist(datalist: Path, output_dir: Path) -> None:
-    """As `_check_places`, for the cases of a datalist."""
-    cases = load_datalist(datalist, "test")
+def _check_datalist(datalist: Path, output_dir: Path, bundle: Path) -> None:
+    """As `_check_places`, for the cases of a datalist; its labels have to be those of the bundle."""
+    from medseg.bundle import read_metadata
+    from medseg.bundle.check.plans import refuse_zoo
+
+    refuse_zoo(bundle)
+    about, cases = read_metadata(bundle), load_datalist(datalist, "test")
+    check_label_meaning(read_datalist(datalist), about.labels, path=datalist, bundle=about.name)
     check_apart(output_dir, [Path(case[key]) for case in cases for key in ("image", "label")])
     check_output_folder(output_dir)
 

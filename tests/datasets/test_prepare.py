@@ -232,11 +232,25 @@ def test_pairs_matches_endings_only_where_names_differ(tmp_path: Path) -> None:
     ):
         noise(root / "images" / f"{image}.png", i)
         picture(root / "masks" / f"{mask}.png", square(1))
-    picture(root / "masks" / "t_preview.png", square(9))
+    picture(root / "masks" / "t_mask_preview.png", square(9))
+    (root / "masks" / "t_mask_manifest.json").touch()
     (root / "masks" / ".DS_Store").touch()
     (root / "images" / "README.txt").touch()
     out = prepare("pairs", root, tmp_path / "d.json", **ALL)
     assert [case["id"] for case in load_datalist(out, "training")] == ["s_0000", "s_0001", "t", "u_seg"]
+
+
+def test_what_may_be_a_case_is_not_left_out_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = pairs(tmp_path / "src", {"a": square(1), "b_preview": square(1)}, suffix=".png")
+    out = prepare("pairs", source, tmp_path / "d.json", **ALL)
+    assert [case["id"] for case in load_datalist(out, "training")] == ["a", "b_preview"]
+    assert caplog.text == ""
+    for folder in ("images", "masks"):
+        noise(source / folder / "a_preview.png", 3)
+        (source / folder / "c.hdr").touch()
+    prepare("pairs", source, tmp_path / "d.json", **ALL)
+    assert caplog.text.count("passed over: 1 of a format that is not read") == 2
+    assert caplog.text.count("passed over: 1 named like previews: rename them if they are cases") == 2
 
 
 def test_pairs_names_what_stands_alone_or_twice(tmp_path: Path) -> None:

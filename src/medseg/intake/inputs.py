@@ -95,13 +95,18 @@ def passed_over(folder: Path, *, inputs: Iterable[Input] = ()) -> str | None:
     return "; ".join(sorted(told)) or None
 
 
-def _why_aside(path: Path) -> str | None:
-    """Why a file, by its name, is no input though it may hold an image."""
+def why_unread(path: Path) -> str | None:
+    """Why a file whose suffix promises an image cannot be read by any reader of ours; None for all others."""
     kind = suffix(path)
     if kind in _PACKED:
         return "to be unpacked"
-    if kind in _NOT_READ:
-        return "of a format that is not read"
+    return "of a format that is not read" if kind in _NOT_READ else None
+
+
+def _why_aside(path: Path) -> str | None:
+    """Why a file, by its name, is no input though it may hold an image."""
+    if (unread := why_unread(path)) is not None:
+        return unread
     if (case := pictured_case(path)) is not None:
         drawn = manifest_path(path.parent, case).exists()
         return None if drawn else "named like what medseg draws: rename them if they are images"

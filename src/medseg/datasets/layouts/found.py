@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,8 +12,9 @@ from typing import Any, TypeAlias
 from medseg.case import Image
 from medseg.errors import DataError
 
-_ASIDE = "_preview.png"
-"""Pictures that medseg writes beside its masks."""
+_PREVIEW = "_preview"
+"""At the end of the names of pictures that medseg writes beside its masks."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,20 +91,39 @@ class Layout:
 def files_by_id(folder: Path) -> dict[str, list[Path]]:
     """The images of a folder by case id, the file name without suffix.
 
-    Hidden files, previews and files of other kinds are no images; a folder in it is taken for a DICOM series.
+    Hidden files, previews and files of other kinds are no images; a folder in it is taken for a DICOM series. What is
+    named like a preview is one where its case lies beside it. A warning tells of what may be a case all the same.
     """
+    from medseg.intake.inputs import why_unread
+
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if is_image(path):
-            found.setdefault(stem(path), []).append(path)
-    return found
+    entries = sorted(folder.iterdir())
+    for path in filter(is_image, entries):
+        found.setdefault(stem(path), []).append(path)
+    previews = {name for name, paths in found.items() if _is_preview(name, paths, found)}
+    unread = Counter(reason for path in entries if path.is_file() and (reason := why_unread(path)))
+    if unsure := [name for name in previews if not _has_manifest(folder, name)]:
+        unread["named like previews: rename them if they are cases"] = len(unsure)
+    for reason, count in unread.items():
+        _log.warning("%s: passed over: %d %s", folder, count, reason)
+    return {name: paths for name, paths in found.items() if name not in previews}
+
+
+def _is_preview(name: str, paths: Sequence[Path], found: Collection[str]) -> bool:
+    return name.endswith(_PREVIEW) and name.removesuffix(_PREVIEW) in found and paths[0].suffix.lower() == ".png"
+
+
+def _has_manifest(folder: Path, preview: str) -> bool:
+    from medseg.intake.own_outputs import manifest_path
+
+    return manifest_path(folder, preview.removesuffix(_PREVIEW)).exists()
 
 
 def is_image(path: Path) -> bool:
     """Whether a file (by its name) or a folder can be the image or the mask of a case."""
     from medseg.intake import files
 
-    if path.name.startswith(".") or path.name.lower().endswith(_ASIDE):
+    if path.name.startswith("."):
         return False
     return path.is_dir() or files.is_plain_image(path) or files.suffix(path) in files.DICOM
 

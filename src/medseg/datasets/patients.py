@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medseg.errors import DataError
+from medseg.tables import read_column
 
 
 def patients_of(
@@ -65,7 +65,7 @@ def _by_table(table: str) -> Callable[[str], str | None]:
     if not separator or not name or not column:
         raise DataError("the patient table", got=repr(table), expected="FILE:COLUMN, such as cases.csv:patient")
     known: dict[str, str] = {}
-    for key, patient in _rows(Path(name), column):
+    for key, patient in read_column(Path(name), column, what="the patient table"):
         for case in {key, _stem(key)}:
             if known.setdefault(case, patient) != patient:
                 raise DataError(f"{name}: case {case} has two patients", got=f"{known[case]} and {patient}")
@@ -77,18 +77,3 @@ def _stem(name: str) -> str:
 
     path = Path(name)
     return files.stem(path) if files.is_plain_image(path) or files.suffix(path) in files.DICOM else name
-
-
-def _rows(file: Path, column: str) -> list[tuple[str, str]]:
-    """(first column, `column`) of each row with a name in the first."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            fields = list(reader.fieldnames or [])
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the patient table {file} cannot be read", got=str(error)) from error
-    if column not in fields:
-        raise DataError(f"{file}: no column {column!r}", got=", ".join(fields) or "an empty file")
-    pairs = [((row[fields[0]] or "").strip(), (row[column] or "").strip()) for row in rows]
-    return [(key, patient) for key, patient in pairs if key]

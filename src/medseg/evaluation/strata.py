@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from medseg.errors import DataError
 from medseg.evaluation.scores import CaseScore
 from medseg.evaluation.summary import summarise
 from medseg.evaluation.table import some
+from medseg.tables import read_column
 
 SIZE = "size"
 """Asks for the strata of each region's own true size."""
@@ -180,18 +180,9 @@ def _number(text: str) -> float | None:
 
 def _known(file: Path, column: str) -> dict[str, str]:
     """First column, as it is and without the endings of a file name, to `column`."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            fields, rows = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the table {file} cannot be read", got=str(error)) from error
-    if column not in fields:
-        raise DataError(f"{file}: no column {column!r}", got=", ".join(fields) or "an empty file")
     known: dict[str, str] = {}
-    for row in rows:
-        key, text = (row[fields[0]] or "").strip(), (row[column] or "").strip()
-        for name in {key, _stem(key)} - {""}:
+    for key, text in read_column(file, column, what="the table"):
+        for name in {key, _stem(key)}:
             if known.setdefault(name, text) != text:
                 raise DataError(f"{file}: {name} has two values of {column}", got=f"{known[name]!r} and {text!r}")
     return known

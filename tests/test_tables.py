@@ -1,0 +1,41 @@
+"""Columns of users' tables, as spreadsheets save them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medseg.errors import DataError
+from medseg.tables import read_column
+
+ROWS = [("Müller_1.png", "P1"), ("b", ""), ("c", "P, 2")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'file,who\nMüller_1.png, P1\nb\n,nobody\nc,"P, 2"\n',
+        "\ufefffile;who\r\nMüller_1.png;P1\r\nb;\r\n\r\nc;P, 2\r\n",
+        "file\twho\tage\nMüller_1.png\tP1\t3\nb\t\t4\nc\tP, 2\t5",
+    ],
+    ids=["commas", "semicolons-of-windows", "tabs"],
+)
+def test_a_column_is_read_however_the_table_was_saved(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    assert read_column(tmp_path / "t.csv", "who", what="the table") == ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "no column 'who'; got an empty file"),
+        (b"file;whom\na;1\n", "no column 'who'; got file;whom"),
+        ("file,who\nMüller,1\n".encode("latin-1"), "cannot be read; got byte 10 is not UTF-8; save it as CSV in UTF-8"),
+    ],
+    ids=["empty", "no-column", "latin-1"],
+)
+def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DataError, match=told):
+        read_column(tmp_path / "t.csv", "who", what="the table")

@@ -15,11 +15,11 @@ ROWS = [("Müller_1.png", "P1"), ("b", ""), ("c", "P, 2")]
 @pytest.mark.parametrize(
     "text",
     [
-        'file,who\nMüller_1.png, P1\nb\n,nobody\nc,"P, 2"\n',
+        'file,who\nMu\u0308ller_1.png, P1\nb\n,nobody\nc,"P, 2"\n',
         "\ufefffile;who\r\nMüller_1.png;P1\r\nb;\r\n\r\nc;P, 2\r\n",
         "file\twho\tage\nMüller_1.png\tP1\t3\nb\t\t4\nc\tP, 2\t5",
     ],
-    ids=["commas", "semicolons-of-windows", "tabs"],
+    ids=["commas-and-letters-in-two-signs", "semicolons-of-windows", "tabs"],
 )
 def test_a_column_is_read_however_the_table_was_saved(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.csv").write_bytes(text.encode())

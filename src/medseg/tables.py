@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def read_column(file: Path, column: str, *, what: str) -> list[tuple[str, str]]:
         The file cannot be read, or has no such column.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig"))  # as the ids of cases are
         fields, *rows = _rows(text, column) or [[]]
     except UnicodeDecodeError as error:
         got, next_step = f"byte {error.start} is not UTF-8", "save it as CSV in UTF-8"

@@ -253,6 +253,14 @@ def test_what_may_be_a_case_is_not_left_out_in_silence(tmp_path: Path, caplog: p
     assert caplog.text.count("passed over: 1 named like previews: rename them if they are cases") == 2
 
 
+def test_an_umlaut_in_one_sign_or_in_two_is_one_name(tmp_path: Path) -> None:
+    noise(tmp_path / "src" / "images" / "mu\u0308ller.png", 1)
+    picture(tmp_path / "src" / "masks" / "m\u00fcller.png", square(1))
+    out = prepare("pairs", tmp_path / "src", tmp_path / "d.json", **ALL)
+    (case,) = load_datalist(out, "training")
+    assert (case["id"], Path(case["image"]).stem) == ("m\u00fcller", "mu\u0308ller")
+
+
 def test_pairs_names_what_stands_alone_or_twice(tmp_path: Path) -> None:
     source = pairs(tmp_path / "src", {"a": square(1), "b": square(1), "c": square(1)})
     (source / "masks" / "a.png").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -130,8 +131,11 @@ def suffix(path: Path) -> str:
 
 
 def stem(path: Path) -> str:
-    """The file's name without the suffix that tells its format."""
-    return path.name[: len(path.name) - len(suffix(path))]
+    """The file's name without the suffix that tells its format, each letter as one sign.
+
+    What was unpacked on a Mac may hold an umlaut as two signs: it is the same name, of an image and its mask.
+    """
+    return unicodedata.normalize("NFC", path.name[: len(path.name) - len(suffix(path))])
 
 
 def visible(folder: Path) -> list[Path]:

@@ -290,7 +290,8 @@ def test_a_slice_that_lost_its_beginning_is_missed(
     folder = make_series(tmp_path / "ct", [0, 2, 4])
     for file in folder.iterdir():
         file.rename(folder / f"I{file.stem}{name.format(file.stem)}")
-    (folder / "notes.txt").write_bytes(b"")
+    for other in ("notes.txt", "DONE"):
+        (folder / other).write_bytes(b"")
     assert read_image(folder).array.shape == (1, 3, 2, 3)
     last = max(file for file in folder.iterdir() if file.name != "notes.txt")
     last.write_bytes(content)

@@ -176,7 +176,8 @@ def dicom_files(folder: Path) -> list[Path]:
     """The DICOM files directly in a folder, by name, and those among them that have lost their beginning.
 
     A slice whose copy failed is often empty or begins with zeros; at an end of its series nothing would show that it is
-    not there. Only files named as the DICOM files around are looked at: with a suffix of theirs, or one of digits.
+    not there. Only files named as the DICOM files around are looked at: with a suffix of theirs, or one of digits; of
+    those without a suffix not the empty marks that other programs leave, such as DONE and LOCKFILE.
     """
     files = [file for file in visible(folder) if may_be_file(file)]
     dicom = {file for file in files if is_dicom(file)}
@@ -185,6 +186,7 @@ def dicom_files(folder: Path) -> list[Path]:
         file
         for file in files
         if file.suffix.lower() in suffixes or (dicom and file.suffix[1:].isdecimal())
+        if file.suffix or re.search("[0-9]", file.name)
         if file not in dicom and not is_plain_image(file) and _begins_with_zeros(file)
     }
     return [file for file in files if file in dicom or file in lost]

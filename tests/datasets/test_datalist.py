@@ -18,6 +18,7 @@ from medseg.datasets import (
     read_datalist,
     split_by_patient,
 )
+from medseg.datasets.datalist import relative_path
 from medseg.errors import DataError
 
 
@@ -145,6 +146,14 @@ def test_links_to_a_datalist_or_its_folder_lead_to_the_same_files(datalist: Path
         assert load_datalist(path, "test") == load_datalist(datalist, "test")
     monai = load_decathlon_datalist(str(truly / "copy.json"), is_segmentation=True, data_list_key="test")
     assert Path(monai[0]["image"]).is_file()
+
+
+def test_what_lies_together_behind_a_link_can_be_moved_together(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "images").mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    named = tmp_path / "data" / "images" / "a.png"
+    named.symlink_to(tmp_path / "store" / "0f3c")  # as git-annex and DVC keep files
+    assert relative_path(named, tmp_path / "data") == "images/a.png"
 
 
 LUNGS = {0: "background", 1: "left lung", 2: "right lung"}

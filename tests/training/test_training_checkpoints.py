@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from medseg.errors import BundleError, TrainingError
 from medseg.training import Checkpoints
 from medseg.training.checkpoint_files import save_checkpoint
+from medseg.training.epoch_losses import epoch_losses
 
 
 class Trained:
@@ -97,6 +98,21 @@ def test_restoring_is_what_was_saved_and_only_on_request(tmp_path: Path) -> None
         resumed.checkpoints.restore(resumed.engine, resume=True)
         drawn.append(torch.rand(3))
     assert torch.equal(drawn[0], drawn[1])
+
+
+def test_weights_of_a_step_behind_the_best_epoch_are_not_shipped_as_the_best(tmp_path: Path) -> None:
+    stopped = Trained(tmp_path, {2: 0.75})
+    stopped.engine.run([0, 0], max_epochs=2)
+    with torch.no_grad():
+        stopped.network.weight += 10
+    stopped.engine.state.iteration += 1
+    epoch_losses(stopped.engine).go_on_from([0.0])
+    stopped.checkpoints._save_last(stopped.engine)
+    resumed = Trained(tmp_path, {})
+    resumed.engine.state.max_epochs, resumed.engine.state.epoch_length = 5, 2
+    resumed.checkpoints.restore(resumed.engine, resume=True)
+    assert (resumed.network.weight.item(), resumed.engine.state.iteration) == (12, 5)
+    assert weights(tmp_path) == (2, 12)
 
 
 def _three_epochs(folder: Path) -> Path:

@@ -111,9 +111,9 @@ class Checkpoints:
         self._restore_engines(state, engine)
         if state["epoch"] == engine.state.max_epochs:
             _Finish().attach(engine)
-        if state["best_metric_epoch"] == state["epoch"]:
-            self._save_best()  # the run may have been killed behind last.pt and before model.pt
         steps = state.get("steps", 0)
+        if state["best_metric_epoch"] == state["epoch"] and not steps:
+            self._save_best()  # the run may have been killed behind last.pt and before model.pt
         begun = f" and step {steps} of the next" if steps else ""
         logger.info("resumed after epoch %d of %d%s", state["epoch"], engine.state.max_epochs, begun)
 

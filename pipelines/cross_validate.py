@@ -30,6 +30,8 @@ import yaml
 from medseg.bundle import find_bundle
 from medseg.cli.arguments import overrides
 from medseg.datasets import read_datalist
+from medseg.datasets.datalist import by_section, datalist_from, write_json
+from medseg.datasets.folds import ALL_CASES
 from medseg.errors import BundleError, DataError, MedsegError
 from medseg.evaluation import summarise, write_scores, write_summary
 from medseg.signals import TERMINATED
@@ -39,6 +41,11 @@ from medseg.workflows.predict import CaseOptions
 from medseg.workflows.side_by_side import run_side_by_side
 
 INTERRUPTED = 130
+ABOUT_ENSEMBLE = """# The networks of a cross-validation together
+
+This folder is a complete MONAI bundle. `models/` has the best weights of each fold; the bundle gives the mean of their
+logits. `datalist.json` has as training cases all that any fold has seen: none of them can measure the ensemble.
+"""
 
 
 def main() -> int:
@@ -144,6 +151,7 @@ def conclude(runs: Sequence[Path], lists: Sequence[Path], folder: Path, options:
     merge(runs, lists, folder)
     ensemble = folder / "ensemble"
     make_ensemble(runs, ensemble)
+    tell_cases(folder, options)
     if has_own_test_part(options):
         score_bundle(ensemble, options.datalist, ensemble / "evaluation", options.device)
         show("test part, by the ensemble", ensemble / "evaluation")
@@ -187,6 +195,17 @@ def make_ensemble(runs: Sequence[Path], ensemble: Path) -> None:
     content = yaml.safe_load(common.read_text(encoding="utf-8"))
     content["weights"] = [f"$@bundle_root + '/models/{run.name}.pt'" for run in runs]
     common.write_text(yaml.safe_dump(content, sort_keys=False, width=120), encoding="utf-8")
+    (ensemble / "docs" / "README.md").write_text(ABOUT_ENSEMBLE, encoding="utf-8")
+
+
+def tell_cases(folder: Path, options: argparse.Namespace) -> None:
+    """The ensemble's own data list: all that any fold has, its networks have learnt from; the rest is for tests."""
+    dealt, ensemble = folder / "datalists" / ALL_CASES, folder / "ensemble"
+    content = datalist_from(dealt, ensemble)
+    parts = ("training", "validation", *(["test"] if options.with_test else []))
+    learnt = [("training", item) for part in parts for item in content[part]]
+    kept = [("test", item) for item in content["test"] if "test" not in parts]
+    write_json({**content, **by_section([*learnt, *kept])}, ensemble / "datalist.json")
 
 
 def show(title: str, folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from medseg.datasets import load_datalist
+from medseg.datasets import load_datalist, read_datalist
 from medseg.evaluation.table import read_scores
 from medseg.files import OnlyProcess
 
@@ -87,6 +87,15 @@ def test_the_ensemble_is_a_bundle_of_all_folds_networks(folds: tuple[Path, list[
     assert sorted(path.name for path in (folder / "ensemble" / "models").glob("*.pt")) == ["fold_0.pt", "fold_1.pt"]
     scored = {row.case for row in read_scores(folder / "ensemble" / "evaluation")}
     assert scored == {case["id"] for case in load_datalist(volumes, "test")}
+
+
+def test_the_data_list_of_the_ensemble_calls_all_that_any_fold_has_seen_training(
+    folds: tuple[Path, list[str]], volumes: Path
+) -> None:
+    own, given = read_datalist(folds[0] / "ensemble" / "datalist.json"), read_datalist(volumes)
+    seen = {item["id"] for part in ("training", "validation") for item in given[part]}
+    assert ({item["id"] for item in own["training"]}, own["validation"]) == (seen, [])
+    assert [item["id"] for item in own["test"]] == [item["id"] for item in given["test"]]
 
 
 @pytest.mark.parametrize(

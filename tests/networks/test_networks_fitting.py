@@ -166,6 +166,20 @@ def test_a_head_for_labels_of_another_meaning_is_left_out_by_name(tmp_path: Path
         start_weights(network, path=saved(trained.state_dict(), tmp_path), leave=["head.*"])
     with pytest.raises(BundleError, match=r"no weights to load; got head"):
         start_weights(network, path=None, leave=["head"])
+    start_weights(network, path="", leave=["output_block.*"])  # of a run that goes on from its checkpoint
+    with pytest.raises(BundleError, match=r"patterns are a list; got 'output\*'; expected '\[\"output\*\"\]'"):
+        start_weights(network, path=saved(trained.state_dict(), tmp_path), leave="output*")
+
+
+def test_what_is_frozen_and_not_trained_before_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained, head = unet(outputs=2), ["model.2.*"]
+    for path, told in ((None, 7), ("", 0), (saved(trained.state_dict(), tmp_path), 0)):
+        caplog.clear()
+        start_weights(unet(outputs=2), path=path, freeze=head)
+        found = [line for line in caplog.messages if "stay as they were drawn at random: model.2." in line]
+        assert [int(line.split()[0]) for line in found] == ([told] if told else [])
+    start_weights(unet(outputs=3), path=saved(trained.state_dict(), tmp_path), freeze=head)
+    assert "frozen tensors are not from trained weights" in caplog.text
 
 
 class Foreign:

@@ -71,7 +71,7 @@ def test_a_resumed_tuning_ends_with_the_weights_of_the_uninterrupted_one(
     arguments: dict[str, Any] = {"datalist": volumes, "overlays": ["finetune"], "run_dir": tmp_path / "parts"}
     start = {"initial_weights": str(run / "models" / "model.pt"), "epochs": 1}
     parts = train("mr_hippocampus", overrides={**settings, **start}, **arguments)
-    gone = {**settings, "initial_weights": "no/longer/there.pt"}
+    gone = {**settings, "initial_weights": "no/longer/there.pt", "initial_weights_without": ["output_block.*"]}
     train("mr_hippocampus", resume=True, overrides=gone, **arguments)
     left, right = weights(tuned, "last.pt"), weights(parts, "last.pt")
     assert [group["lr"] for group in left["optimizer"]["param_groups"]] == [0.0, 0.0]  # the end of the cosine

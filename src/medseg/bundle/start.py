@@ -13,14 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 def initial_weights_file(source: str | None, *, resume: bool = False) -> str | None:
-    """The file with the weights that training starts from.
+    """The file with the weights that training starts from; "" where a resumed run has its own in its checkpoint.
 
     Parameters
     ----------
     source
         A file, the folder of a bundle or of a run, or the name of a bundle that ships; None for no weights.
     resume
-        A resumed run has its weights in its checkpoint: nothing is looked for.
+        Nothing is looked for.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def initial_weights_file(source: str | None, *, resume: bool = False) -> str | N
         It is none of these, or the bundle comes without models/model.pt.
     """
     if source is None or resume:
-        return None
+        return None if source is None else ""
     if Path(source).is_file():
         return str(Path(source).resolve())
     bundle = find_bundle(source)

@@ -23,8 +23,10 @@ def matching(patterns: Sequence[str], names: Iterable[str], *, what: str = "weig
     Raises
     ------
     BundleError
-        A pattern fits none of them; the message shows how names begin.
+        A pattern fits none of them; the message shows how names begin. Or one text is given in place of a list.
     """
+    if isinstance(patterns, str):  # which is a sequence, too: of its letters
+        raise BundleError("patterns are a list", got=repr(patterns), expected=f"'[\"{patterns}\"]'")
     listed, found = list(names), set()
     for pattern in patterns:
         fitting = {name for name in listed if fnmatchcase(name, pattern)}

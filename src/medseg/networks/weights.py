@@ -19,6 +19,8 @@ from medseg.networks.weight_files import read_checkpoint, read_tensors
 
 logger = logging.getLogger(__name__)
 
+_TOLD = 4
+
 
 def load_weights(
     network: torch.nn.Module, *, path: str | Sequence[str], device: torch.device | str = "cpu"
@@ -90,31 +92,34 @@ def start_weights(
         As it was initialised.
     path
         File with weights to start from: a state dict, a checkpoint that holds one, or .safetensors; None keeps the
-        initialisation.
+        initialisation, and so does "", for a run that is resumed and takes them from its checkpoint.
     device
         Where it will be trained.
     leave
         Patterns of names whose tensors are not taken from the file, such as a head for labels of another meaning.
     freeze
-        Patterns of names whose parameters are not trained.
+        Patterns of names whose parameters are not trained. Those that the file does not give are told as a warning.
 
     Raises
     ------
     BundleError
         The file holds no weights, or nearly none that fit; or a pattern fits nothing.
     """
-    if path is not None:
-        _start_from(network, Path(path), leave)
-    elif leave:
+    if path is None and leave:
         raise BundleError("patterns of what not to load, and no weights to load", got=", ".join(leave))
-    freeze_parts(network, freeze)
+    loaded = _start_from(network, Path(path), leave) if path else set[str]()
+    raw = freeze_parts(network, freeze) - loaded
+    if raw and path != "":
+        text = "%d frozen tensors are not from trained weights and stay as they were drawn at random: %s"
+        logger.warning(text, len(raw), ", ".join(sorted(raw)[:_TOLD]) + (", ..." if len(raw) > _TOLD else ""))
     kernel_axes = max((parameter.ndim for parameter in network.parameters()), default=0)
     layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
     layout = layouts.get(kernel_axes, torch.preserve_format)
     return network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
-def _start_from(network: torch.nn.Module, path: Path, leave: Sequence[str]) -> None:
+def _start_from(network: torch.nn.Module, path: Path, leave: Sequence[str]) -> set[str]:
+    """Load what fits; the names of what was loaded."""
     checkpoint = read_checkpoint(path)
     found = fit(network, checkpoint.tensors, leave=leave)
     for line in (f"initial weights: {path}", *found.lines()):
@@ -127,3 +132,4 @@ def _start_from(network: torch.nn.Module, path: Path, leave: Sequence[str]) -> N
             next_step="give the network that the weights are from: network_def in configs/common.yaml",
         )
     network.load_state_dict(found.tensors, strict=False)
+    return set(found.tensors)

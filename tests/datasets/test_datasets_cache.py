@@ -26,6 +26,7 @@ from monai.transforms import Compose, Lambdad, NormalizeIntensityd, ScaleIntensi
 from medseg.datasets import CaseDataset
 from medseg.datasets.cache import DiskCache
 from medseg.datasets.fingerprint import describe, fingerprint
+from medseg.datasets.preparation import _digest
 from medseg.errors import BundleError, OutputError
 from medseg.intake import LoadCased
 from medseg.transforms import CheckCased
@@ -98,6 +99,23 @@ def test_a_changed_transform_or_file_is_a_new_entry_and_a_moved_file_is_not(
     changed = dataset(cases, folder)
     assert changed._disk.counts == (1, 1)
     assert set(first) < set(names(folder))
+
+
+def test_other_voxels_behind_the_same_header_are_another_case(tmp_path: Path) -> None:
+    header = (
+        "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"
+    )
+    found = []
+    for values in (range(8), range(1, 9)):
+        for key in ("image", "label"):
+            (tmp_path / f"{key}.mhd").write_text(f"{header}ElementDataFile = {key}.raw\n")
+            (tmp_path / f"{key}.raw").write_bytes(bytes(values))
+        case = {"id": "c", "patient": "p", **{key: str(tmp_path / f"{key}.mhd") for key in ("image", "label")}}
+        data = dataset([case], tmp_path / "cache", preprocessing=[LoadCased()])
+        assert data._disk.counts == (0, 1)
+        found.append((float(data[0]["image"].max()), _digest(tmp_path / "image.mhd")))
+    assert [value for value, _ in found] == [7, 8]
+    assert found[0][1] != found[1][1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "one bit", "empty"])

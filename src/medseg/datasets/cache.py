@@ -21,6 +21,7 @@ from medseg.datasets.fingerprint import fingerprint
 from medseg.datasets.items import Item
 from medseg.errors import BundleError, OutputError
 from medseg.files import SharedFolder, atomic_write, sha256_of
+from medseg.intake import source_files
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +35,11 @@ class DiskCache:
     """A folder of prepared cases, one file each, named after what they were made from.
 
     A name is the SHA-256 of the transforms (see `fingerprint`) and of the case: its values, and the content of each
-    file that it names. Whoever changes a transform or a file, or installs another version, gets other names; nothing
-    is ever out of date. Files appear whole (written aside, then renamed), so that several processes may share a
-    folder; each begins with the hash of its content, and one that is damaged is made again with a warning. They
-    hold tensors and plain values and are read without unpickling anything else.
+    file that it names, with the voxels that a header has in another one. Whoever changes a transform or a file, or
+    installs another version, gets other names; nothing is ever out of date. Files appear whole (written aside, then
+    renamed), so that several processes may share a folder; each begins with the hash of its content, and one that is
+    damaged is made again with a warning. They hold tensors and plain values and are read without unpickling anything
+    else.
 
     Parameters
     ----------
@@ -156,7 +158,7 @@ def _content_of(value: Any) -> Any:
         return [_content_of(one) for one in value]
     path = Path(value) if isinstance(value, (str, os.PathLike)) else None
     if path is not None and path.is_file():
-        return {"file": "".join(path.suffixes), "sha256": sha256_of(path)}
+        return {"file": "".join(path.suffixes), "sha256": [sha256_of(one) for one in source_files(path)]}
     if path is not None and os.fspath(path) and path.is_absolute() and path.is_dir():
         return {one.relative_to(path).as_posix(): sha256_of(one) for one in sorted(path.rglob("*")) if one.is_file()}
     if not isinstance(value, _PLAIN):

@@ -261,8 +261,10 @@ def _report_leakage(content: dict[str, Any], checked: Sequence[_Checked], target
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file, or of the digests of a DICOM folder's files in the order of their names."""
-    if not path.is_dir():
+    """SHA-256 of a file, or of the digests of several: a header and its voxels, a DICOM folder's by their names."""
+    from medseg.intake import source_files
+
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else source_files(path)
+    if path.is_file() and len(files) == 1:
         return sha256_of(path)
-    names = sorted(p for p in path.rglob("*") if p.is_file())
-    return hashlib.sha256("".join(sha256_of(p) for p in names).encode()).hexdigest()
+    return hashlib.sha256("".join(sha256_of(p) for p in files).encode()).hexdigest()

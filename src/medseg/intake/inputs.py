@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medseg.errors import DataError, ImageError
-from medseg.intake.files import dicom_files, is_dicom, is_plain_image, may_be_file, split_series, stem, suffix, visible
+from medseg.intake.files import (
+    ITK,
+    dicom_files,
+    is_dicom,
+    is_plain_image,
+    may_be_file,
+    split_series,
+    stem,
+    suffix,
+    visible,
+)
+from medseg.intake.itk_header import voxel_files
 from medseg.intake.own_outputs import is_ours, is_picture_of_mask, manifest_path, pictured_case
 
 if TYPE_CHECKING:
@@ -159,11 +170,11 @@ def case_id(path: Path | str) -> str:
 
 
 def source_files(path: Path | str) -> tuple[Path, ...]:
-    """The files behind one input: itself, or the slices of its DICOM series by file name."""
+    """The files behind one input: itself and those that it names, or the slices of its DICOM series by file name."""
     source = Path(path)
     folder, uid = split_series(source)
     if uid is None and not source.is_dir():
-        return (source,)
+        return (source, *(voxel_files(source) if suffix(source) in ITK else ()))
     from medseg.intake.dicom_image import headers_of
 
     return tuple(header.path for header in headers_of(folder, series=uid))

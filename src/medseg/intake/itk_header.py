@@ -20,6 +20,7 @@ _ZLIB_OR_GZIP = 47
 """zlib's wbits for "32 + 15": whichever of the two the stream begins as."""
 _CHUNK_BYTES = 1 << 22
 _MOST_AXES = 5
+_DATA = "elementdatafile"
 _ONE_EACH = ("elementspacing", "elementsize", "offset", "position", "origin", "centerofrotation")
 _MATRICES = ("transformmatrix", "rotation", "orientation")
 _SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
@@ -94,6 +95,20 @@ def check_itk_header(path: Path) -> None:
         raise _other_size(path, declared, f"{held}" if held <= wanted else "more")
 
 
+def voxel_files(path: Path) -> list[Path]:
+    """The file beside a header that holds its voxels, if it is there; none where they follow the header.
+
+    Raises
+    ------
+    OSError
+        The header cannot be read.
+    """
+    with path.open("rb") as file:
+        text = file.read(_LARGEST_HEADER)
+    fields, name = (_nrrd_fields(text)[0], "datafile") if text.startswith(b"NRRD") else (_meta_fields(text)[0], _DATA)
+    return [path.parent / fields[name]] if name in fields and (path.parent / fields[name]).is_file() else []
+
+
 def itk_findings(path: Path) -> list[Finding]:
     """A warning where the header does not say how the voxels lie in the patient, so that left and right are a guess."""
     with path.open("rb") as file:
@@ -157,11 +172,11 @@ def _meta(text: bytes, path: Path) -> _Declared:
     _refuse_units([fields.get("distanceunits", "")], path)
     _refuse_scaling(fields, path)
     kind = fields.get("elementtype", "").upper().removeprefix("MET_").removesuffix("_ARRAY")
-    if kind not in _META_BYTES or "elementdatafile" not in fields:
+    if kind not in _META_BYTES or _DATA not in fields:
         raise _no_header(path, "ElementType and ElementDataFile")
     channels = _numbers(fields.get("elementnumberofchannels", "1"), path)
     packing = "deflate" if fields.get("compresseddata", "").lower() == "true" else "raw"
-    skips, files = fields.get("headersize", "0") != "0", _meta_files(fields["elementdatafile"], path)
+    skips, files = fields.get("headersize", "0") != "0", _meta_files(fields[_DATA], path)
     packed = None if packing == "raw" else fields.get("compresseddatasize", "")  # without it ITK reads at random
     return _Declared(size, _META_BYTES[kind] * channels[0], packing, skips, length, files, packed)
 
@@ -176,7 +191,7 @@ def _meta_fields(text: bytes) -> tuple[dict[str, str], int]:
         if not sign:
             break
         fields[key.strip().lower()] = value.strip()
-        if key.strip().lower() == "elementdatafile":
+        if key.strip().lower() == _DATA:
             break
     return fields, length
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,6 @@ from medseg.datasets.datalist import write_json
 from medseg.errors import ImageError
 from medseg.files import sha256_of
 from medseg.intake import source_files
-
-_DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile|data ?file)\s*[:=]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
-_HEADER_BYTES = 65536
-_SPLIT_FORMATS = (".mhd", ".nhdr")
 
 
 def input_sha256(path: Path) -> str:
@@ -76,23 +71,13 @@ def renew_sources(path: Path, manifest: Mapping[str, Any], sources: Mapping[str,
 
 
 def _of_files(path: Path) -> str:
-    if not path.exists():  # FOLDER/#UID: one of several series in a folder
-        return _of_text("\n".join(sorted(sha256_of(file) for file in source_files(path))))
-    files = sorted(path.iterdir()) if path.is_dir() else [path, *_data_files(path)]
-    hashes = sorted(sha256_of(file) for file in files if file.is_file())
+    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else source_files(path)
+    hashes = sorted(sha256_of(file) for file in files)
     return hashes[0] if path.is_file() and len(hashes) == 1 else _of_text("\n".join(hashes))
 
 
 def _whole(folder: Path, output: Mapping[str, str]) -> bool:
     return sha256_of(folder / Path(output["file"]).name) == output["sha256"]
-
-
-def _data_files(path: Path) -> list[Path]:
-    if path.suffix.lower() not in _SPLIT_FORMATS:
-        return []
-    with path.open("rb") as file:
-        named = _DATA_FILE.findall(file.read(_HEADER_BYTES))
-    return [path.parent / name.decode("utf-8", "replace") for name in named]
 
 
 def _of_text(text: str) -> str:

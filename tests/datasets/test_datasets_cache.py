@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import math
 import os
 import re
 import shutil
@@ -162,6 +163,16 @@ def test_an_entry_holds_nothing_that_is_executed(cases: list[dict[str, Any]], tm
 def test_each_chain_has_its_own_fingerprint(other: list[Callable[[Any], Any]]) -> None:
     everyone = [[ScaleIntensityd(keys="image", minv=0.0, maxv=1.0)], [Lambdad(keys="image", func=lambda x: x + 3)]]
     assert fingerprint(Compose(other)) not in {fingerprint(Compose(one)) for one in everyone}
+
+
+def test_torch_functions_are_told_by_name_and_tensors_by_every_digit() -> None:
+    assert "0x" not in describe([torch.exp, math.sqrt, torch.nn.functional.pad])
+    for one, other in (
+        (torch.exp, torch.log),
+        (torch.tensor([2**24]), torch.tensor([2**24 + 1])),
+        (torch.ones(1, dtype=torch.bfloat16), torch.zeros(1, dtype=torch.bfloat16)),
+    ):
+        assert describe(one) != describe(other)
 
 
 OWN = {

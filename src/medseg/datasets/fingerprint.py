@@ -89,6 +89,8 @@ def describe(thing: Any, within: tuple[int, ...] = ()) -> str:
     BundleError
         Something in it has no content that can be read.
     """
+    if isinstance(thing, BuiltinFunctionType) and not _is_bound(thing):  # its text may tell where its class lies
+        return f"{type(thing).__name__} {thing.__module__}.{thing.__qualname__}"
     if isinstance(thing, _NAMED) and not _is_bound(thing):
         return f"{type(thing).__name__} {thing!r}"
     if isinstance(thing, _PLAIN):
@@ -108,7 +110,9 @@ _Inside = Callable[[Any], str]
 
 def _of_numbers(thing: Any, inside: _Inside) -> str | None:
     if isinstance(thing, torch.Tensor):
-        return f"{type(thing).__name__} of {thing.dtype} {inside(thing.detach().cpu().float().numpy())}"
+        tensor = thing.detach().cpu()
+        tensor = tensor.float() if thing.dtype == torch.bfloat16 else tensor  # NumPy has no bfloat16
+        return f"{type(thing).__name__} of {thing.dtype} {inside(tensor.numpy())}"
     if isinstance(thing, np.ndarray):
         values = inside(thing.tolist()) if thing.dtype == object else hashlib.sha256(thing.tobytes()).hexdigest()
         return f"array {thing.dtype} {thing.shape} {values}"

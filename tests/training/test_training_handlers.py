@@ -106,11 +106,14 @@ def test_a_plateau_schedule_steps_at_validations_only() -> None:
 
 @pytest.mark.parametrize(
     ("best", "patience", "interval", "last"),
-    [(1, 2, 1, 3), (3, 2, 1, 5), (-1, 2, 1, 12), (12, 2, 1, 12), (4, 2, 4, 8), (4, 4, 4, 8), (2, 3, 2, 6)],
-    ids=["at once", "later", "never", "end", "patience within an interval", "of an interval", "beyond one"],
+    [
+        *((1, 2, 1, 3), (3, 2, 1, 5), (-1, 2, 1, 12), (12, 2, 1, 12), (4, 2, 4, 8), (4, 4, 4, 8), (2, 3, 2, 6)),
+        (1, None, 1, 12),
+    ],
+    ids=["at once", "later", "never", "end", "patience within an interval", "of an interval", "beyond one", "off"],
 )
 def test_early_stopping_counts_from_the_best_epoch_to_a_validated_one(
-    best: int, patience: int, interval: int, last: int
+    best: int, patience: int | None, interval: int, last: int
 ) -> None:
     assert early_stopped(best=best, patience=patience, interval=interval, epochs=12).epoch == last
 
@@ -124,7 +127,13 @@ def test_a_resumed_run_that_was_stopped_early_ends_at_once_and_no_other(epoch: i
     assert early_stopped(best=4, patience=2, interval=4, epochs=12, resumed_at=epoch).epoch == last
 
 
-def early_stopped(*, best: int, patience: int, interval: int, epochs: int, resumed_at: int = 0) -> Any:
+@pytest.mark.parametrize("patience", [0, -1])
+def test_a_patience_that_would_end_every_run_at_its_first_validation_is_refused(patience: int) -> None:
+    with pytest.raises(BundleError, match=f"early_stop_patience .*; got {patience}; expected .* or null"):
+        EarlyStop(patience=patience, evaluator=evaluator())
+
+
+def early_stopped(*, best: int, patience: int | None, interval: int, epochs: int, resumed_at: int = 0) -> Any:
     """The state in which a run ends, of two steps an epoch, whose epoch `best` has the best of all scores."""
     engine, validation = trainer([1.0] * 2 * epochs), evaluator()
 

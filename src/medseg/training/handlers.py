@@ -124,12 +124,32 @@ class EarlyStop:
     """End the run when validation has not improved for `patience` epochs; a resumed run too.
 
     Only an epoch that is validated can end it: before the validation after the best one nothing is known to be worse.
+
+    Parameters
+    ----------
+    patience
+        Epochs; None never ends a run early.
+    evaluator
+        Validation engine, whose `best_metric_epoch` counts.
+
+    Raises
+    ------
+    BundleError
+        A patience below 1, with which the first validation would be the last.
     """
 
-    def __init__(self, *, patience: int, evaluator: Any) -> None:
+    def __init__(self, *, patience: int | None, evaluator: Any) -> None:
+        if patience is not None and patience < 1:
+            raise BundleError(
+                "early_stop_patience counts epochs without a better score",
+                got=patience,
+                expected="a whole number from 1 on, or null for a run of all its epochs",
+            )
         self.patience, self.evaluator = patience, evaluator
 
     def attach(self, engine: Any) -> None:
+        if self.patience is None:
+            return
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
 
@@ -143,7 +163,7 @@ class EarlyStop:
 
     def _check(self, engine: Any, validated: int) -> None:
         best = self.evaluator.state.best_metric_epoch
-        if best > 0 and validated - best >= self.patience:
+        if self.patience is not None and best > 0 and validated - best >= self.patience:
             logger.info("no better validation score for %d epochs: stopping after %d", validated - best, validated)
             engine.terminate()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,17 @@ def datalist(tmp_path: Path) -> Path:
 
 def test_cases_can_be_left_out_by_id(datalist: Path) -> None:
     assert [case["id"] for case in load_datalist(datalist, "training", without=["a"])] == ["b"]
-    for wrong in (["a", "c"], ["a", "b"]):
-        with pytest.raises(DataError, match="training: cases to leave out"):
+    for wrong, got in ((["a", "e"], "e"), (["a", "b"], "all of them")):
+        with pytest.raises(DataError, match=f"cases to leave out; got {got}; expected"):
             load_datalist(datalist, "training", without=wrong)
+
+
+def test_those_to_leave_out_of_training_stay_in_other_parts(datalist: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One list does for all folds: a case is left out where it would be trained on, and scored where it is tested."""
+    with caplog.at_level(logging.INFO):
+        assert [case["id"] for case in load_datalist(datalist, "training", without=["a", "d"])] == ["b"]
+    assert "training: 1 cases are left out; 1 more stay in other parts" in caplog.text
+    assert [case["id"] for case in load_datalist(datalist, "test")] == ["d"]
 
 
 def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:

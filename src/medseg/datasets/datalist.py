@@ -69,7 +69,8 @@ def load_datalist(
     at_most
         Take only the first so many cases, and say so in the log; None takes all.
     without
-        Ids of cases of this part to leave out.
+        Ids of cases to leave out of this part. Those of other parts stay there, so that one list does for all folds
+        of a cross-validation; the log tells how many are which.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def load_datalist(
     Raises
     ------
     DataError
-        As `read_datalist`; also when the part is unknown or empty, or a case to leave out is not in it.
+        As `read_datalist`; also when the part is unknown or empty, a case to leave out is in no part, or none is left.
     """
     if section not in SECTIONS:
         raise DataError(f"datalist {path}: unknown part", got=repr(section), expected=f"one of {', '.join(SECTIONS)}")
@@ -91,6 +92,7 @@ def load_datalist(
             expected="at least one",
             next_step=f"prepare the data again with a larger {section} fraction, or use another part",
         )
+    _refuse_strays(content, without, path)
     items = _without(content[section], without, f"datalist {path}: {section}")
     return [
         {
@@ -103,15 +105,19 @@ def load_datalist(
     ]
 
 
+def _refuse_strays(content: Mapping[str, Any], without: Sequence[str], path: str | os.PathLike[str]) -> None:
+    stray = sorted(set(without) - {item["id"] for _, _, item in _items(content)})
+    if stray:
+        raise DataError(f"datalist {path}: cases to leave out", got=", ".join(stray), expected="ids of its cases")
+
+
 def _without(items: list[Any], without: Sequence[str], part: str) -> list[Any]:
-    stray = sorted(set(without) - {item["id"] for item in items})
     kept = [item for item in items if item["id"] not in without]
-    if stray or not kept:
-        raise DataError(
-            f"{part}: cases to leave out",
-            got=", ".join(stray) or "all of them",
-            expected="ids of this part, and at least one case that is left",
-        )
+    left = len(items) - len(kept)
+    if not kept:
+        raise DataError(f"{part}: cases to leave out", got="all of them", expected="at least one case that is left")
+    if without:
+        logger.info("%s: %d cases are left out; %d more stay in other parts", part, left, len(set(without)) - left)
     return kept
 
 

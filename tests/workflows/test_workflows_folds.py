@@ -83,6 +83,11 @@ def test_another_list_is_one_with_other_cases_or_files_not_one_at_another_place(
     relabelled = listed(volumes, label=volumes.parent / read_datalist(volumes)["test"][0]["label"])
     with pytest.raises(DataError, match=f"got another file, patient or part of {first['id']}; expected those"):
         opened(relabelled, tmp_path)
+    content = read_datalist(volumes)
+    content["training"][0]["sha256"] = {"image": "0", "label": "0"}  # prepared anew: a mask was corrected in its place
+    corrected = write_json(content, volumes.parent / "corrected.json")
+    with pytest.raises(DataError, match=f"got another file, patient or part of {first['id']}; expected those"):
+        opened(corrected, tmp_path)
     linked = tmp_path.parent / f"{tmp_path.name}_linked"
     linked.symlink_to(volumes.parent)
     assert opened(linked / volumes.name, tmp_path) == lists

@@ -141,9 +141,13 @@ def _other_numbers(now: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[s
 
 
 def _cases(content: Mapping[str, Any], folder: Path) -> dict[str, tuple[str, ...]]:
-    """By id: the part, the patient and the files of each case."""
+    """By id: the part, the patient and the files of each case, with the hashes that the list has of them."""
+    files = ("image", "label")
     return {
-        item["id"]: (section, item["patient"], *(os.path.realpath(folder / item[key]) for key in ("image", "label")))
+        item["id"]: (
+            *(section, item["patient"], json.dumps(item.get("sha256"), sort_keys=True)),
+            *(os.path.realpath(folder / item[key]) for key in files),
+        )
         for section in SECTIONS
         for item in content[section]
     }

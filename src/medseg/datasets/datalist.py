@@ -160,8 +160,8 @@ def datalist_from(path: str | os.PathLike[str], folder: Path) -> dict[str, Any]:
 def relative_path(file: Path, base: Path) -> str:
     """`file` as seen from the folder `base`, with forward slashes; absolute where no relative path leads there.
 
-    Folders that are reached through links count as where they truly lie: from there every reader goes up. A file that is
-    a link itself stays the link, as its name may be the case's.
+    Folders that are reached through links count as where they truly lie: from there every reader goes up. A file that
+    is a link itself stays the link, as its name may be the case's.
     """
     try:
         return Path(os.path.relpath(file.parent.resolve() / file.name, base.resolve())).as_posix()

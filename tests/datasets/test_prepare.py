@@ -130,6 +130,20 @@ def test_within_the_source_only_a_datalist_is_written_anew(tmp_path: Path) -> No
     assert read_datalist(again)["seed"] == 2
 
 
+def test_a_folder_of_somebody_else_is_not_written_into(tmp_path: Path) -> None:
+    source = pairs(tmp_path / "src", {"a": square(255)})
+    own = tmp_path / "d_labels" / "a.png"
+    own.parent.mkdir()
+    own.write_text("precious")
+    with pytest.raises(OutputError, match=r"d_labels is there, and no datalist is beside it.*move the folder away"):
+        prepare("pairs", source, tmp_path / "d.json", **ALL)
+    assert own.read_text() == "precious"
+    own.unlink()
+    prepare("pairs", source, tmp_path / "d.json", **ALL).unlink()
+    prepare("pairs", source, tmp_path / "d.json", **ALL)  # after a stop, too: the folder is known by its mark
+    assert values(own) == square(1).tolist()
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -28,6 +28,7 @@ from medseg.files import sha256_of
 _log = logging.getLogger(__name__)
 _MOST_THREADS = 4
 _MOST_SHOWN = 8
+_LABEL_MARK = ".medseg_prepared"
 _LEAKAGE_FILE = "leakage.json"
 
 
@@ -82,7 +83,7 @@ def prepare(
         The source does not have the layout, or some cases are incomplete, unreadable, doubtful or without a
         patient: all of them are named, with their files, in one message.
     OutputError
-        `output` is a file of the source that no `prepare` wrote.
+        `output` is a file of the source that no `prepare` wrote, or the folder for label maps is somebody else's.
     """
     kind, folder, target = find_layout(layout), Path(source), Path(output).absolute()
     _refuse_paths(folder, target)
@@ -203,15 +204,33 @@ def _write_labels(layout: Layout, checked: Sequence[_Checked], target: Path) -> 
     from medseg.intake.files import is_dicom
 
     rewrite = layout.rewrite({c.raw.id: c.values for c in checked})
-    folder = target.with_name(f"{target.stem}_labels")
-
-    def file_of(raw: RawCase) -> Path:
-        if rewrite is None and not is_dicom(raw.masks[0]):
-            return raw.masks[0]
+    written = [c.raw for c in checked if rewrite is not None or is_dicom(c.raw.masks[0])]
+    folder = _label_folder(target) if written else target.parent
+    files = {c.raw.id: c.raw.masks[0] for c in checked}
+    for raw in written:
         label = layout.read(raw)
-        return write_label(label if rewrite is None else rewrite(label), folder, raw.id)
+        files[raw.id] = write_label(label if rewrite is None else rewrite(label), folder, raw.id)
+    return files
 
-    return {c.raw.id: file_of(c.raw) for c in checked}
+
+def _label_folder(target: Path) -> Path:
+    """The folder for labels beside the datalist, with a mark in it: what lies in one without may be somebody's own."""
+    folder = target.with_name(f"{target.stem}_labels")
+    ours = _is_prepared(target) or (folder / _LABEL_MARK).exists()
+    if not ours and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(
+            f"{folder} is there, and no datalist is beside it: prepare would write its label maps into it",
+            expected="no such folder, or one of an earlier medseg data prepare",
+            next_step="give -o another name, or move the folder away",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _LABEL_MARK).touch()
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written", got=error.strerror, next_step="give -o another place"
+        ) from error
+    return folder
 
 
 def _item(case: _Checked, patient: str, label: Path, target: Path) -> dict[str, Any]:

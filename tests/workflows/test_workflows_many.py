@@ -25,9 +25,13 @@ from PIL import Image as Pillow
 from scipy.special import entr
 
 from medseg.errors import BundleError, ImageError, OutputError, RunError
+from medseg.evaluation.expected_dice import DicePredictor
+from medseg.evaluation.flag_record import FlagRecord, write_flag_record
+from medseg.evaluation.flags import Limit, Limits
 from medseg.inference import ReadCase, Segmentation, Segmenter, SlidingWindow
 from medseg.intake import LoadCased
 from medseg.outputs import Report
+from medseg.pictures import comparison
 from medseg.workflows import EvaluateCases, PredictCases
 
 LABELS = {"0": "background", "1": "bright"}
@@ -491,6 +495,30 @@ def test_resume_does_again_only_what_has_changed(run: Run, items: list[Item], tm
 def test_resume_with_another_setting_does_all_again(run: Run, items: list[Item], changed: dict[str, Any]) -> None:
     run(items)
     assert not any(case.resumed for case in run(items, resume=True, **changed).cases)
+
+
+def flags_of(weights: Path) -> str:
+    """A record of these weights that flags every case with a bright region: it has failed below a Dice of 0.5."""
+    limits = Limits({}, {"bright": {"volume_ml": Limit(1.0, 0.9, 1.1, (1.0, 1.0))}}, (), {}, {})
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    write_flag_record(FlagRecord(digest, limits, DicePredictor(0.5, {})), weights.parent / "flags.json")
+    return str(weights.parent / "flags.json")
+
+
+def test_a_case_that_was_flagged_and_not_written_leaves_the_others_their_scores(
+    run: Run, items: list[Item], weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(image: Any, truth: Any, *others: Any, **more: Any) -> Any:
+        if truth.source.name == "truth_0.nii.gz":
+            raise ValueError("no picture")
+        return comparison(image, truth, *others, **more)
+
+    monkeypatch.setattr("medseg.workflows.scored.comparison", draw)
+    report = run(items[:2], kind=EvaluateCases, flags=flags_of(weights))
+    assert [case.status for case in report.cases] == ["failed", "done"]
+    summary = read(weights.parent / "out" / "summary.json")
+    assert summary["failed_cases"] == ["case_0"]
+    assert summary["failure_flags"]["cases"] == 1
 
 
 def test_resume_with_other_weights_or_another_version_does_all_again(

@@ -154,7 +154,7 @@ class EvaluateCases(PredictCases):
             summary["calibration"]["case_confidence"] = confidence_against_dice(records, rows)
             write_reliability(together, self.names, self.folder / "reliability.csv")
         if self.flagging.record is not None:
-            judged = {work.id: work.judgement for work in self.finished() if work.judgement is not None}
+            judged = {w.id: w.judgement for w in self.finished() if w.id in done and w.judgement is not None}
             summary["failure_flags"] = flag_summary(judged, rows, self.flagging.record, patients=patients)
         if self.measurements:
             measured = [row for case, scored in done.items() for row in scored.measured(case)]

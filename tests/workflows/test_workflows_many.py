@@ -497,12 +497,30 @@ def test_resume_with_another_setting_does_all_again(run: Run, items: list[Item],
     assert not any(case.resumed for case in run(items, resume=True, **changed).cases)
 
 
+def test_pictures_of_slices_are_looked_at_in_their_folder(run: Run, items: list[Item], tmp_path: Path) -> None:
+    first = items[:1]
+    run(first, formats=["png"])
+    assert [case.resumed for case in run(first, resume=True, formats=["png"]).cases] == [True]
+    (tmp_path / "out" / "case_0_slices" / "0003.png").write_bytes(b"damaged")
+    assert [case.resumed for case in run(first, resume=True, formats=["png"]).cases] == [False]
+
+
 def flags_of(weights: Path) -> str:
     """A record of these weights that flags every case with a bright region: it has failed below a Dice of 0.5."""
     limits = Limits({}, {"bright": {"volume_ml": Limit(1.0, 0.9, 1.1, (1.0, 1.0))}}, (), {}, {})
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     write_flag_record(FlagRecord(digest, limits, DicePredictor(0.5, {})), weights.parent / "flags.json")
     return str(weights.parent / "flags.json")
+
+
+def test_flags_of_a_record_that_is_gone_are_not_taken_over(run: Run, items: list[Item], weights: Path) -> None:
+    first, flags = items[:1], flags_of(weights)
+    assert run(first, flags=flags).flagged
+    assert run(first, resume=True, flags=flags).cases[0].resumed
+    again = run(first, resume=True)
+    assert not again.flagged
+    assert "flags" not in read(weights.parent / "out" / "case_0_manifest.json")
+    assert run(first, resume=True).cases[0].resumed
 
 
 def test_a_case_that_was_flagged_and_not_written_leaves_the_others_their_scores(
@@ -519,6 +537,14 @@ def test_a_case_that_was_flagged_and_not_written_leaves_the_others_their_scores(
     summary = read(weights.parent / "out" / "summary.json")
     assert summary["failed_cases"] == ["case_0"]
     assert summary["failure_flags"]["cases"] == 1
+
+
+def test_calibration_is_not_that_of_the_resumed_cases_alone(run: Run, items: list[Item], tmp_path: Path) -> None:
+    run(items[:1], kind=EvaluateCases, reliability=True)
+    assert read(tmp_path / "out" / "summary.json")["calibration"]["cases"] == 1
+    report = run(items[:2], kind=EvaluateCases, resume=True)
+    assert [case.resumed for case in report.cases] == [True, False]
+    assert "calibration" not in read(tmp_path / "out" / "summary.json")
 
 
 def test_resume_with_other_weights_or_another_version_does_all_again(

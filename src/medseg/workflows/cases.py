@@ -292,7 +292,7 @@ class PredictCases:
             "input_sha256": work.input_sha256,
             "weights_sha256": self.made_by["weights_sha256"],
             "settings_sha256": self.made_by["settings_sha256"],
-            **({"flags_sha256": self.flagging.sha256} if self.flagging.active else {}),
+            "flags_sha256": self.flagging.sha256,
         }
 
     def kinds(self) -> set[str]:

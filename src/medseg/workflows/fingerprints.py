@@ -40,10 +40,10 @@ def valid_manifest(path: Path, *, expected: Mapping[str, object], kinds: Collect
     Parameters
     ----------
     path
-        `<id>_manifest.json`; the files that it names lie beside it.
+        `<id>_manifest.json`; the files that it names lie beside it, or in a folder there.
     expected
-        Keys and values that it must hold: the hashes of input, weights and settings. The version of medseg must be
-        this one.
+        Keys and values that it must hold: the hashes of input, weights and settings; None for what it must not have.
+        The version of medseg must be this one.
     kinds
         What must be among its outputs ("mask", "preview"), each file there and with the hash that was recorded.
     """
@@ -51,7 +51,7 @@ def valid_manifest(path: Path, *, expected: Mapping[str, object], kinds: Collect
         manifest = json.loads(path.read_text(encoding="utf-8"))
         outputs = manifest["outputs"]
         wanted = {**expected, "medseg_version": __version__}
-        same = all(manifest[key] == value for key, value in wanted.items())
+        same = all(manifest.get(key) == value for key, value in wanted.items())
         whole = same and set(kinds) <= outputs.keys() and all(_whole(path.parent, one) for one in outputs.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent, or not what we wrote: the case is done again
@@ -77,7 +77,8 @@ def _of_files(path: Path) -> str:
 
 
 def _whole(folder: Path, output: Mapping[str, str]) -> bool:
-    return sha256_of(folder / Path(output["file"]).name) == output["sha256"]
+    path = (folder / output["file"]).resolve()  # pictures of slices lie in a folder of their own
+    return path.is_relative_to(folder.resolve()) and sha256_of(path) == output["sha256"]
 
 
 def _of_text(text: str) -> str:

@@ -100,7 +100,7 @@ class EvaluateCases(PredictCases):
 
     def take_over(self, work: CaseWork, manifest: Mapping[str, Any]) -> bool:
         """Score the mask that an earlier run wrote; its counts stand in the manifest."""
-        counts = manifest.get("reliability")
+        counts = manifest.get("reliability") if self.reliability else None
         if self.reliability and "squared_error" not in (counts or {}):
             return False
         super().take_over(work, manifest)

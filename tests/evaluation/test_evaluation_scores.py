@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,16 @@ import pytest
 
 from medseg.case import Image
 from medseg.errors import DataError, GeometryError, LabelError
-from medseg.evaluation import METRICS, CaseScore, score_case, spread, summarise, write_scores, write_summary
+from medseg.evaluation import (
+    METRICS,
+    CaseScore,
+    label_values,
+    score_case,
+    spread,
+    summarise,
+    write_scores,
+    write_summary,
+)
 
 
 def labels(array, *, spacing=(1.0, 1.0, 1.0), known=True) -> Image:
@@ -89,6 +99,19 @@ def test_many_labels_are_scored_as_one_by_one(order) -> None:
         (alone,) = score_case("a", *masks, {row.region: [1]}, spatial_dims=3)
         assert row.empty == alone.empty
         assert row.scores == pytest.approx(alone.scores)
+
+
+def test_labels_as_high_as_a_file_may_hold_them_take_no_table_of_that_length() -> None:
+    values = [*range(1, 8), 2_000_000_000]
+    truth = np.array([0, *values], dtype=np.int32).reshape(3, 3, 1)
+    prediction = np.where(truth == 7, 6, np.where(truth == 0, 1, truth))
+    assert label_values(truth) == [0, *values]
+    regions = {str(value): [value] for value in values}
+    pair = [replace(labels(truth > 0), array=array) for array in (prediction, truth)]
+    rows = score_case("a", *pair, regions, spatial_dims=3)
+    dice = {row.region: row.scores["dice"] for row in rows}
+    assert dice == pytest.approx({**dict.fromkeys(regions, 1.0), "1": 2 / 3, "6": 2 / 3, "7": 0.0})
+    assert [row.scores["hd_mm"] for row in rows if row.region in ("5", "2000000000")] == [0.0, 0.0]
 
 
 def test_table_holds_one_line_per_case_and_region(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ is counted beside each mean. Specificity grows with the field of view: nearly al
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -34,6 +34,9 @@ from medseg.postprocess.regions import Box, box_of, memory_order
 
 Empty: TypeAlias = Literal["none", "truth", "prediction", "both"]
 """Which of the two masks holds no voxel."""
+
+_TABLE_UP_TO = 1 << 20
+"""Label values up to here are looked up in a table; a label map may hold values up to two thousand million."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ def label_values(labels: LabelArray) -> list[int]:
 
     A volume of 512 x 512 x 200 takes a tenth of a second, where sorting its voxels takes many.
     """
+    if labels.max(initial=0) > _TABLE_UP_TO:
+        return np.unique(labels).tolist()
     found = np.zeros(int(labels.max(initial=0)) + 1, dtype=bool)
     for part in labels.transpose(memory_order(labels)):
         found[part] = True
@@ -112,17 +117,31 @@ def _joint_histogram(prediction: LabelArray, truth: LabelArray, values: Sequence
     """Count of voxels (truth, prediction) for each pair of `values`; the last row and column are all other values."""
     box, voxels = labelled_box(prediction, truth), truth.size
     prediction, truth = prediction[box], truth[box]
-    n, highest = len(values) + 1, max(values, default=0)
-    place = np.full(highest + 2, len(values), dtype=np.intp)  # the last entry stands for whatever lies above `highest`
-    place[list(values)] = np.arange(len(values))
+    n, place = len(values) + 1, _places(values)
     joint = np.zeros(n * n, dtype=np.int64)
     order = memory_order(truth)
     slices = zip(truth.transpose(order), prediction.transpose(order), strict=True)
     for true, predicted in slices:  # the whole volume as intp would be eight times its size
-        pairs = place.take(true, mode="clip") * n + place.take(predicted, mode="clip")
-        joint += np.bincount(pairs.ravel(), minlength=n * n)
-    joint[place[0] * n + place[0]] += voxels - truth.size
+        joint += np.bincount((place(true) * n + place(predicted)).ravel(), minlength=n * n)
+    outside = int(place(np.zeros(1, dtype=np.uint8))[0])
+    joint[outside * n + outside] += voxels - truth.size
     return joint.reshape(n, n)
+
+
+def _places(values: Sequence[int]) -> Callable[[LabelArray], NDArray[np.intp]]:
+    """From label maps to the place of each voxel's value in the rising `values`; their number for all others."""
+    rising = np.asarray(values, dtype=np.int64)
+    highest = max(values, default=0)
+    if highest > _TABLE_UP_TO:
+
+        def searched(labels: LabelArray) -> NDArray[np.intp]:
+            found = np.searchsorted(rising, labels)
+            return np.where(rising.take(found, mode="clip") == labels, found, len(values))
+
+        return searched
+    table = np.full(highest + 2, len(values), dtype=np.intp)  # the last entry stands for whatever lies above `highest`
+    table[rising] = np.arange(len(values))
+    return lambda labels: table.take(labels, mode="clip")
 
 
 def _from_counts(shared: int, truth: int, prediction: int, voxels: int) -> Overlap:

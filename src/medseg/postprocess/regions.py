@@ -23,6 +23,9 @@ _REACH: dict[int, tuple[int, int]] = {4: (2, 1), 8: (2, 2), 6: (3, 1), 18: (3, 2
 _FEW_LABELS = 6
 """Up to so many, a look at each label is quicker than scipy's one pass for all."""
 
+_HIGHEST_LISTED = 1 << 20
+"""scipy's pass makes a list as long as the highest label."""
+
 _FEW_NUMBERS = 4
 
 
@@ -60,7 +63,7 @@ def memory_order(labels: LabelArray) -> tuple[int, ...]:
 
 def boxes_of(labels: LabelArray, values: Sequence[int]) -> dict[int, Box]:
     """The smallest box round each of `values` that a label map in C order holds."""
-    if len(values) > _FEW_LABELS:
+    if len(values) > _FEW_LABELS and max(values) <= _HIGHEST_LISTED:
         from scipy import ndimage
 
         found = ndimage.find_objects(labels, max_label=max(values))

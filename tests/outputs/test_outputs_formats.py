@@ -46,7 +46,11 @@ def test_itk_formats_of_a_volume_are_read_back_equal(kind: str, tmp_path: Path) 
 
 def test_a_volume_as_pictures_is_a_file_for_each_slice(tmp_path: Path) -> None:
     prediction, image = _volume(tmp_path / "x.nii.gz")
+    (tmp_path / "case_slices").mkdir()
+    for other in ("0003.png", "notes.png"):  # of an earlier run on a volume with more slices, and somebody's
+        (tmp_path / "case_slices" / other).write_bytes(b"")
     names = write_formats(prediction, image, tmp_path, formats=["png", "nifti"], meaning=MEANING)
+    assert {path.name for path in (tmp_path / "case_slices").iterdir()} == {"0001.png", "0002.png", "notes.png"}
     assert names == {
         "nifti": "case.nii.gz",
         "png": "case_slices/0001.png",

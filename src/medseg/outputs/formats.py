@@ -169,8 +169,14 @@ def _write_plain(prediction: Prediction, image: Image, folder: Path, formats: Se
 
 
 def _write_slices(labels: Image, folder: Path, case_id: str) -> dict[str, str]:
-    """A picture of each slice along Z; the first is "png", those after it "png_0002" and so on."""
+    """A picture of each slice along Z; the first is "png", those after it "png_0002" and so on.
+
+    Those that an earlier run left of a volume with more slices go.
+    """
     (folder / f"{case_id}_slices").mkdir(exist_ok=True)
+    for path in (folder / f"{case_id}_slices").glob("[0-9]*.png"):
+        if path.stem.isdecimal() and int(path.stem) > labels.array.shape[2]:
+            path.unlink()
     written = {}
     for k in range(labels.array.shape[2]):
         name = f"{case_id}_slices/{k + 1:04d}.png"

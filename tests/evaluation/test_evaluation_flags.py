@@ -329,6 +329,14 @@ def test_a_record_is_read_as_it_was_written_and_judges_the_same(record: FlagReco
     assert read_flag_record(tmp_path / "none.json") is None
 
 
+def test_a_limit_that_six_digits_do_not_tell_from_the_median_is_passed_by_all_beyond_it(tmp_path: Path) -> None:
+    white = [CaseFeatures({"p95": 65535.0}, {})] * 3
+    write_flag_record(FlagRecord("f00", make_limits(white, white, share_flagged=0.05)), tmp_path / "flags.json")
+    read = read_flag_record(tmp_path / "flags.json")
+    assert read is not None
+    assert [read.limits.excess(CaseFeatures({"p95": value}, {})) for value in (65535.0, 65000.0)] == [0.0, 5.0]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weights_sha256": "x", "limits": {}, "predictor": null}'])
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "flags.json").write_text(text)
@@ -342,7 +350,8 @@ def test_a_probably_failed_region_is_flagged_by_its_predicted_dice(record: FlagR
     assert good.predicted_dice["lung"] > 0.85
     assert ("predicted_dice", "lung") in rules(list(bad.flags))
     assert bad.predicted_dice["lung"] < 0.5
-    assert Judgement.from_json(json.loads(json.dumps(bad.to_json()))).flags == bad.flags
+    again = Judgement.from_json(json.loads(json.dumps(bad.to_json())))
+    assert (again.flags, again.excess, again.predicted_dice) == (bad.flags, bad.excess, bad.predicted_dice)
     write_flags([("a", good), ("b", bad)], tmp_path / "flags.csv")
     with (tmp_path / "flags.csv").open(newline="") as file:
         table = list(csv.DictReader(file))

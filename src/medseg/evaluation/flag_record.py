@@ -43,8 +43,8 @@ class Judgement:
         """For a manifest."""
         return {
             "flags": [flag.to_json() for flag in self.flags],
-            "flag_excess": round(self.excess, 4),
-            "predicted_dice": {region: round(dice, 4) for region, dice in self.predicted_dice.items()},
+            "flag_excess": self.excess,
+            "predicted_dice": dict(self.predicted_dice),
             "features": self.features.to_json(),
         }
 
@@ -82,10 +82,11 @@ class FlagRecord:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def judge(self, case: CaseFeatures) -> Judgement:
-        """Rules and regression on a case."""
+        """Rules and regression on a case; numbers with four digits, as manifests hold them: a resumed run has those."""
         predicted = {} if self.predictor is None else self.predictor(case, self.limits)
         learned = [] if self.predictor is None else self.predictor.flags(predicted)
-        return Judgement((*learned, *self.limits.flags(case)), self.limits.excess(case), predicted, case)
+        rounded = {region: round(dice, 4) for region, dice in predicted.items()}
+        return Judgement((*learned, *self.limits.flags(case)), round(self.limits.excess(case), 4), rounded, case)
 
 
 def read_flag_record(path: Path) -> FlagRecord | None:

@@ -108,6 +108,8 @@ class Limit:
             way, found = math.log(limit / self.median), math.log(value / self.median)
         else:
             way, found = limit - self.median, value - self.median
+        if way == 0:  # of large numbers that hardly vary, the record's six digits leave none
+            return LARGEST_EXCESS
         return min(found / way, LARGEST_EXCESS)
 
 

@@ -269,7 +269,7 @@ class PredictCases:
         seconds = {**work.seconds, "write": work.so_far("write")}
         return {
             **self.made_by,
-            **self.expected(work),
+            **{key: value for key, value in self.expected(work).items() if value is not None},
             **self.sources(work),
             "device": str(self.segmenter.device),
             "precision": precision_used(self.segmenter),
@@ -287,7 +287,7 @@ class PredictCases:
         return {"input": relative_path(Path(work.item["image"]), self.folder)}
 
     def expected(self, work: CaseWork) -> dict[str, object]:
-        """What the manifest of a case must hold so that the case need not be done again."""
+        """What the manifest of a case must hold, or not (None), so that the case need not be done again."""
         return {
             "input_sha256": work.input_sha256,
             "weights_sha256": self.made_by["weights_sha256"],

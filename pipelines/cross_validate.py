@@ -56,7 +56,7 @@ def main() -> int:
     _refuse_unknown(chosen, options.folds)
     lists = deal(options)
     if options.jobs > 1 and len(chosen) > 1:
-        run_together(chosen, jobs=options.jobs)
+        run_together(chosen, options)
     else:
         for fold in chosen:
             run_fold(lists[fold], folder / f"fold_{fold}", options)
@@ -86,19 +86,33 @@ def deal(options: argparse.Namespace) -> list[Path]:
     )
 
 
-def run_together(folds: Sequence[int], *, jobs: int) -> None:
-    """This command for each fold alone, `jobs` of them at once, each with its share of the cores."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+def run_together(folds: Sequence[int], options: argparse.Namespace) -> None:
+    """This command for each fold alone, `--jobs` of them at once, each with its share of the cores."""
+    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
 
-    command = [sys.executable, *sys.argv, "--jobs", "1", "--only-folds", "--fold"]
-    commands = {f"fold_{fold}": [*command, str(fold)] for fold in folds}
-    codes = run_side_by_side(commands, at_once=jobs, environment=environment)
+    commands = {f"fold_{fold}": fold_command(fold, options) for fold in folds}
+    codes = run_side_by_side(commands, at_once=options.jobs, environment=environment)
     failed = [f"{name} (exit {code})" for name, code in codes.items() if code]
     if failed:
         raise BundleError(
             "folds that were not done", got=", ".join(failed), next_step="see above; the same command goes on"
         )
+
+
+def fold_command(fold: int, options: argparse.Namespace) -> list[str]:
+    """This command for one fold alone, whatever folds `options` names."""
+    return [*command_of(options), "--only-folds", "--fold", str(fold)]
+
+
+def command_of(options: argparse.Namespace) -> list[str]:
+    """This command with what `options` says of its subject, wherever it is run."""
+    script = [sys.executable, str(Path(__file__).resolve()), str(find_bundle(options.bundle).resolve())]
+    given = ["--datalist", options.datalist.resolve(), "-o", options.output.resolve()]
+    given += ["--folds", options.folds, "--seed", options.seed, *(["--with-test"] if options.with_test else [])]
+    given += [] if options.device is None else ["--device", options.device]
+    given += [word for name in options.overlay for word in ("--overlay", name)]
+    return [*script, *options.changes, *map(str, given)]
 
 
 def run_fold(datalist: Path, run: Path, options: argparse.Namespace) -> None:

@@ -29,7 +29,6 @@ from typing import Any
 
 import cross_validate
 
-from medseg.bundle import find_bundle
 from medseg.cli.arguments import overrides
 from medseg.datasets.datalist import write_json
 from medseg.errors import BundleError, DataError, MedsegError
@@ -268,14 +267,8 @@ def show_jobs(names: Sequence[str], options: argparse.Namespace) -> int:
 
 def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     """What each job runs: cross_validate.py for one fold, and for the merging."""
-    script = [sys.executable, str(Path(cross_validate.__file__).resolve()), str(find_bundle(options.bundle).resolve())]
-    given = ["--datalist", options.datalist.resolve(), "-o", options.output.resolve()]
-    given += ["--folds", options.folds, "--seed", options.seed, *(["--with-test"] if options.with_test else [])]
-    given += [] if options.device is None else ["--device", options.device]
-    given += [word for name in options.overlay for word in ("--overlay", name)]
-    words = [*script, *options.changes, *map(str, given)]
-    folds = {f"fold_{k}": [*words, "--only-folds", "--fold", str(k)] for k in range(options.folds)}
-    return {**folds, MERGE: [*words, "--merge"]}
+    folds = {f"fold_{k}": cross_validate.fold_command(k, options) for k in range(options.folds)}
+    return {**folds, MERGE: [*cross_validate.command_of(options), "--merge"]}
 
 
 def slurm_parameters(name: str, options: argparse.Namespace, *, after: Sequence[str]) -> dict[str, Any]:

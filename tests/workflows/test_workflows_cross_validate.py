@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,6 +35,16 @@ def command(*words: object) -> list[str]:
 
 def cross_validate(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), capture_output=True, text=True, check=False, env=ENVIRONMENT)
+
+
+def script() -> ModuleType:
+    """cross_validate.py as a module."""
+    spec = importlib.util.spec_from_file_location("cross_validate", ROOT / "pipelines" / "cross_validate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +139,24 @@ def test_changes_may_stand_behind_the_numbers_of_folds(
     assert done.returncode == 0, done.stderr
     assert "fold_0: mean over regions" in done.stdout
     assert "fold_1: mean over regions" in done.stdout
+
+
+def test_folds_that_are_run_together_are_trained_as_the_command_says_wherever_its_changes_stand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """argparse keeps the last --fold alone, and with the first one lost the changes behind its numbers."""
+    given = ["ct_lung", "--datalist", "a list.json", "-o", "out", "--with-test", "--overlay", "smoke", "--jobs", "2"]
+    monkeypatch.chdir(tmp_path)
+    module = script()
+    monkeypatch.setattr(sys, "argv", ["cross_validate.py", *given, "seed=7", "--fold", "0", "1", "epochs=3"])
+    options = module._options()
+    assert (options.fold, options.changes) == ([0, 1], ["seed=7", "epochs=3"])
+    monkeypatch.setattr(sys, "argv", module.fold_command(1, options)[1:])
+    own = module._options()
+    assert (own.fold, own.only_folds, own.jobs) == ([1], True, 1)
+    assert (own.datalist, own.output) == (tmp_path / "a list.json", tmp_path / "out")
+    for name in ("changes", "overlay", "folds", "seed", "with_test", "device"):
+        assert getattr(own, name) == getattr(options, name), name
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,10 @@ from medseg.workflows.predict import CaseOptions
 from medseg.workflows.side_by_side import run_side_by_side
 
 INTERRUPTED = 130
+OF_THE_RUN_ALONE = shutil.ignore_patterns(
+    *("evaluation", "tensorboard", "models", "run.json", "history.csv", "training.*", "log.txt")
+)
+"""What lies beside configs/ in a run's folder and is no part of the bundle."""
 ABOUT_ENSEMBLE = """# The networks of a cross-validation together
 
 This folder is a complete MONAI bundle. `models/` has the best weights of each fold; the bundle gives the mean of their
@@ -200,7 +204,10 @@ def merge(runs: Sequence[Path], lists: Sequence[Path], folder: Path) -> None:
 def make_ensemble(runs: Sequence[Path], ensemble: Path) -> None:
     """A bundle like the first fold's whose weights are those of all folds: the mean of their logits."""
     shutil.rmtree(ensemble, ignore_errors=True)
-    left_out = shutil.ignore_patterns("evaluation", "tensorboard", "models", "run.json", "*.csv", "training.*", "log*")
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return OF_THE_RUN_ALONE(folder, names) if Path(folder) == runs[0] else set()
+
     shutil.copytree(runs[0], ensemble, ignore=left_out)
     (ensemble / "models").mkdir(exist_ok=True)
     for run in runs:

@@ -99,6 +99,20 @@ def test_the_ensemble_is_a_bundle_of_all_folds_networks(folds: tuple[Path, list[
     assert sorted(path.name for path in (folder / "ensemble" / "models").glob("*.pt")) == ["fold_0.pt", "fold_1.pt"]
     scored = {row.case for row in read_scores(folder / "ensemble" / "evaluation")}
     assert scored == {case["id"] for case in load_datalist(volumes, "test")}
+    of_a_run = {"evaluate.yaml", "inference.yaml", "train.yaml", "common.yaml", "metadata.json", "logging.conf"}
+    assert {path.name for path in (folder / "ensemble" / "configs").iterdir()} == of_a_run
+    beside = {"LICENSE", "configs", "datalist.json", "docs", "evaluation", "models"}
+    assert {path.name for path in (folder / "ensemble").iterdir()} == beside
+
+
+def test_the_ensemble_has_the_bundles_own_scripts_whatever_they_are_called(tmp_path: Path) -> None:
+    run, scripts = tmp_path / "fold_0", ("scripts/training.py", "scripts/log_loss.py", "scripts/models/deep.py")
+    for name in (*scripts, "configs/common.yaml", "docs/README.md", "models/model.pt", "training.png", "log.txt"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("{}", encoding="utf-8")
+    script().make_ensemble([run], tmp_path / "ensemble")
+    assert all((tmp_path / "ensemble" / name).is_file() for name in scripts)
+    assert not any((tmp_path / "ensemble" / name).exists() for name in ("training.png", "log.txt"))
 
 
 def test_the_data_list_of_the_ensemble_calls_all_that_any_fold_has_seen_training(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,3 +166,26 @@ def test_handlers_that_changed_are_told(tmp_path: Path, caplog: pytest.LogCaptur
     Run(tmp_path, SCORES, ("ignites",), 2).go(resume=False)
     Run(tmp_path, SCORES, (), 3).go(resume=True)
     assert "EarlyStopping: only in one of the run and its checkpoint" in caplog.text
+
+
+def stopped(run: Run, event: Any, *, resume: bool) -> dict[str, Any]:
+    """SIGTERM comes to `run` at `event`, it ends, and this is its checkpoint."""
+    requests = run.checkpoints.stops.requests
+    run.engine.add_event_handler(event, lambda _: setattr(requests, "signal", signal.SIGTERM))
+    try:
+        with pytest.raises(SystemExit, match="143"):
+            run.go(resume=resume)
+    finally:
+        requests.release()
+    return torch.load(run.checkpoints.folder / "last.pt", weights_only=True)
+
+
+def test_a_run_resumed_within_an_epoch_and_stopped_before_its_first_step_keeps_its_checkpoint(tmp_path: Path) -> None:
+    scores = [0.1, 0.2, 0.3]
+    whole = Run(tmp_path / "whole", scores, (), 3).go(resume=False)
+    within = stopped(Run(tmp_path / "legs", scores, (), 3), Events.ITERATION_COMPLETED(once=3), resume=False)
+    assert (within["epoch"], within["steps"]) == (1, 1)
+    again = stopped(Run(tmp_path / "legs", scores, (), 3), Events.STARTED, resume=True)
+    assert difference(again, within) == []
+    last = Run(tmp_path / "legs", scores, (), 3).go(resume=True)
+    assert torch.equal(last.network.weight, whole.network.weight)

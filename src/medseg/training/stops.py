@@ -65,7 +65,8 @@ class Stops:
         if self.requests.signal is None:
             return
         begun = engine.state.iteration % engine.state.epoch_length > 0
-        if begun and processes() == 1 and not_finite(engine.state.output) is None:
+        taken = engine.state.output is not None  # a step of this process: before it, the disk has all that there is
+        if begun and taken and processes() == 1 and not_finite(engine.state.output) is None:
             self.save(engine)
         self.requests.check()
 

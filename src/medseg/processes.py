@@ -11,6 +11,11 @@ def launched() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def on_this_machine() -> int:
+    """How many processes torchrun started on this machine, this one with them: they share its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def is_first() -> bool:
     """Whether this process writes and tells what belongs to the run as a whole."""
     return launched()[0] == 0

@@ -22,7 +22,8 @@ from monai.transforms import (
 )
 from torch.utils.data import DataLoader
 
-from medseg.datasets import CaseDataset, EpochSampler
+from medseg.datasets import CaseDataset, EpochSampler, cases
+from medseg.datasets.items import size_bytes
 from medseg.errors import BundleError, LabelError, MedsegError
 
 N = 5
@@ -126,6 +127,19 @@ def test_preprocessing_runs_once_a_case_when_cached() -> None:
     data = CaseDataset([case(i) for i in range(N)], [Lambdad(keys="image", func=counted)], noise())
     assert [data[i]["id"] for i in range(2 * N)] == [f"c{i}" for i in range(N)] * 2
     assert sorted(calls) == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(("processes", "kept"), [(1, N), (2, N // 2)])
+def test_processes_that_train_together_share_the_memory(
+    processes: int, kept: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half of the memory holds all cases, which each process would keep."""
+    needed = sum(size_bytes(item) for item in dataset()._cached.values())
+    monkeypatch.setattr(cases, "memory_bytes", lambda: 2 * needed)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    dataset()
+    told = [f"{kept} of {N} cases are kept in memory"] if kept < N else []
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == told
 
 
 def test_augmentation_in_place_leaves_the_cache_alone() -> None:

@@ -15,7 +15,7 @@ from medseg.datasets.cache import DiskCache
 from medseg.datasets.items import Item, copy_of, lean, size_bytes
 from medseg.datasets.threads import single_threads
 from medseg.errors import BundleError, MedsegError, user_error
-from medseg.processes import memory_bytes
+from medseg.processes import memory_bytes, on_this_machine
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ class CaseDataset(Dataset[Item | list[Item]]):
         True preprocesses all cases now, with threads, and keeps the results; False preprocesses at each access.
     memory_gib
         What the kept cases may take at most; those beyond it are prepared, or read from disk, at each access, and a
-        warning says how many. None: half of the memory of the machine, or of its container.
+        warning says how many. None: half of the memory of the machine, or of its container; of several processes that
+        train together each takes its share of that.
     disk_cache
         Folder of a `DiskCache`, which the next run reads; None for none.
     disk_gib
@@ -80,7 +81,8 @@ class CaseDataset(Dataset[Item | list[Item]]):
         self._disk = None
         if disk_cache is not None:
             self._disk = DiskCache(disk_cache, transforms=self.preprocessing, most_gib=disk_gib)
-        self._most_bytes = memory_bytes() // 2 if memory_gib is None else int(memory_gib * 2**30)
+        share = memory_bytes() // (2 * on_this_machine())
+        self._most_bytes = share if memory_gib is None else int(memory_gib * 2**30)
         self._cached = self._preprocess_all() if cache else {}
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ import torch
 import torch.distributed
 
 from medseg.errors import BundleError, TrainingError
-from medseg.processes import is_first, launched
+from medseg.processes import is_first, launched, on_this_machine
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def join(*, device: torch.device) -> None:
 
 
 def _check_gpus(device: torch.device) -> None:
-    here, there = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    here, there = on_this_machine(), torch.cuda.device_count()
     if ":" in str(device):
         raise BundleError(
             f"device {device} is one GPU for {here} processes", expected="cuda", next_step="leave its number out"

@@ -6,10 +6,10 @@ python benchmarks/ablations.py --page
 
 Each variant is trained with each seed, one run after the other, in DIR/VARIANT/seed_N, and scored on the fold's cases
 on their own grids. A run that is done is not done again, one that was begun is resumed: the command can be stopped at
-any time. --minutes measures the recipe first and takes as many epochs as fit: all variants have the same number. What a
-part brings is the Dice of the recipe minus that without the part, of each case the mean over the seeds; the 95 %
-interval draws patients. --publish writes benchmarks/results/ablations_BUNDLE.json, from which --page writes
-docs/concepts/ablations.md.
+any time. DIR takes runs of one bundle, length, configuration and fold. --minutes measures the recipe first and takes as
+many epochs as fit: all variants have the same number. What a part brings is the Dice of the recipe minus that without
+the part, of each case the mean over the seeds; the 95 % interval draws patients. --publish writes
+benchmarks/results/ablations_BUNDLE.json, from which --page writes docs/concepts/ablations.md.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from medseg.workflows.predict import CaseOptions
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "concepts" / "ablations.md"
 RECIPE = "the recipe"
+PARTS = ("training", "validation", "test")
 GROUPS: dict[str, tuple[str, ...]] = {
     "rotation, scaling": ("RandAffined",),
     "elastic deformation": ("Rand2DElasticd", "Rand3DElasticd"),
@@ -143,6 +144,7 @@ def run_all(options: argparse.Namespace, datalist: Path) -> dict[str, list[Path]
     unknown = sorted(set(options.only or []) - set(found))
     if unknown:
         raise SystemExit(f"no such variant: {', '.join(unknown)}; there are: {', '.join(found)}")
+    refuse_other_runs(options, datalist)
     epochs = options.epochs or fitting_epochs(options, datalist)
     scored: dict[str, list[Path]] = {}
     for name, change in found.items():
@@ -154,6 +156,23 @@ def run_all(options: argparse.Namespace, datalist: Path) -> dict[str, list[Path]
             run_one(run, datalist, options, {**settings, **change})
             scored.setdefault(name, []).append(run / "evaluation")
     return scored
+
+
+def refuse_other_runs(options: argparse.Namespace, datalist: Path) -> None:
+    """Runs that are kept in the folder count as those that are asked for: they must be of one kind."""
+    kept = options.output.resolve() / "settings.json"
+    given = vars(options)
+    asked: dict[str, Any] = {name: given.get(name) for name in ("epochs", "minutes", "overlay")}
+    asked |= {"bundle": find_bundle(options.bundle).name, "changes": sorted(options.changes)}
+    asked["cases"] = {part: [case["id"] for case in load_datalist(datalist, part)] for part in PARTS}
+    if kept.is_file():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        other = [name for name in asked if asked[name] != before.get(name)]
+        if other:
+            told = "; ".join(f"{name} {before.get(name)}, now {asked[name]}" for name in other if name != "cases")
+            raise SystemExit(f"{kept.parent}: begun with other {', '.join(other)} ({told}); give another -o")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(asked, indent=1), encoding="utf-8")
 
 
 def run_one(run: Path, datalist: Path, options: argparse.Namespace, settings: Change) -> None:

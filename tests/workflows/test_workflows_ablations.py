@@ -105,6 +105,9 @@ def test_runs_are_made_once_and_the_rest_when_asked_again(
     assert "training" not in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in made} == made
     assert (first["without cross-entropy"][0] / "scores.csv").is_file()
+    options.epochs = 2
+    with pytest.raises(SystemExit, match=r"begun with other epochs \(epochs 1, now 2\); give another -o"):
+        ablations.run_all(options, volumes)
 
 
 def test_the_page_is_what_the_results_say(ablations: ModuleType, tmp_path: Path) -> None:

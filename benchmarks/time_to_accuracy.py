@@ -169,8 +169,8 @@ def scored(race: Race, kept: Kept) -> dict[str, Any]:
     shutil.rmtree(masks, ignore_errors=True)
     masks.mkdir(parents=True)
     for case in race.test_cases():
-        (found,) = [path for path in kept.predictions.rglob(f"{case['id']}*.nii.gz") if "prob" not in path.name]
-        os.link(found, masks / f"{case['id']}.nii.gz")
+        name = f"{case['id']}.nii.gz"  # of both sides
+        os.link(kept.predictions / name, masks / name)
     report = score(
         masks, race.folder / "truth", output_dir=target, patient_csv=f"{race.folder / 'patients.csv'}:patient"
     )

@@ -140,7 +140,7 @@ def main(datalist: Path, *, section: str, bundle: str, seed: int, changes: dict[
             rng = np.random.default_rng(seed)
             scores = [_score(segmenter, Path(name), *shift(_unit(image), label, rng)) for image, label in cases]
             table.rows.append([title, *_row(scores)])
-    publish(f"xray_shifts_{section}", [table], settings={"seed": seed, "bundle": bundle})
+    publish(f"xray_shifts_{section}", [table], settings={"seed": seed, "bundle": bundle, "changes": changes})
 
 
 def _cases(datalist: Path, section: str) -> list[dict[str, str]]:

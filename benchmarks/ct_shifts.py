@@ -175,6 +175,8 @@ if __name__ == "__main__":
     parser.add_argument("--name", default="ct_shifts", help="of the files in benchmarks/results")
     parser.add_argument("changes", metavar="key=value", nargs="*", default=[])
     options = vars(parser.parse_args())
+    if any("=" in name for name in options["lungs_in_view"]):  # argparse gives it all that no option follows
+        parser.error("key=value stands before --lungs-in-view")
     options["changes"] = overrides(options["changes"])
     options["lungs_in_view"] = tuple(options["lungs_in_view"])
     main(Given(**options))

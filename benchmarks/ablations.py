@@ -273,9 +273,9 @@ Each bundle's recipe is trained as it is, and once without each of its parts, wi
 as many epochs. What a part brings is the Dice of the recipe minus that of the variant: above 0 the part helps. Of each
 case the mean over its regions and the seeds counts; the 95 % interval draws patients, so it says how far the cases
 carry. The spread over seeds, beside it, says how far one run does: a gain that is smaller than that needs more seeds.
-How long the runs were stands below each table, and counts: what is best for minutes need not be for hours. The cases are
-of the same source as those trained on: what a part brings on other machines' images is [measured
-elsewhere](robustness.md).
+How long the runs were stands below each table, and counts: what is best for minutes need not be for hours. The cases
+are of the source that was trained on: what a part brings on images of other machines is not seen here
+([robustness](robustness.md)).
 
 The parts: deep supervision (losses at coarser outputs), cross-entropy beside Dice, Dice over the whole batch, the
 moving average of the weights, each group of augmentations, windows that are drawn on the foreground more often, and the

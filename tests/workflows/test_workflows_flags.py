@@ -101,6 +101,7 @@ def test_predict_flags_what_is_not_like_training(
 
 def test_without_a_record_nothing_is_flagged(run: Path, volumes: Path, tmp_path: Path) -> None:
     (item,) = load_datalist(volumes, "test")
+    (tmp_path / "flags.csv").write_text("case,rule,region,value,limit,text\n")  # of an earlier run
     predict(run, inputs=item["image"], output_dir=tmp_path)
     assert "flags" not in read(next(tmp_path.glob("*_manifest.json")))
     assert not (tmp_path / "flags.csv").exists()

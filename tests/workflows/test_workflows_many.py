@@ -545,6 +545,7 @@ def test_calibration_is_not_that_of_the_resumed_cases_alone(run: Run, items: lis
     report = run(items[:2], kind=EvaluateCases, resume=True)
     assert [case.resumed for case in report.cases] == [True, False]
     assert "calibration" not in read(tmp_path / "out" / "summary.json")
+    assert not (tmp_path / "out" / "reliability.csv").exists(), "that of the run before would stand in the report"
 
 
 def test_resume_with_other_weights_or_another_version_does_all_again(

@@ -21,7 +21,6 @@ from medseg.case import Image, Prediction
 from medseg.datasets.datalist import relative_path
 from medseg.dicom.codes import segment_codes
 from medseg.errors import BundleError, RunError
-from medseg.evaluation.flag_record import FLAGS_FILE, write_flags
 from medseg.files import SharedFolder, remove_own_temporaries
 from medseg.inference import Segmenter
 from medseg.intake.own_outputs import manifest_path
@@ -211,9 +210,7 @@ class PredictCases:
     def write_tables(self) -> None:
         """What is written once at the end of a whole run."""
         write_report(self.report, self.folder)
-        if self.flagging.active:
-            judged = [(work.id, work.judgement) for work in self.finished() if work.judgement is not None]
-            write_flags(judged, self.folder / FLAGS_FILE)
+        self.flagging.write([(w.id, w.judgement) for w in self.finished() if w.judgement is not None], self.folder)
 
     def read(self, work: CaseWork) -> None:
         """Stage 1: is the case done already? If not, load and preprocess it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medseg.evaluation.features import CaseFeatures, intensity_features, region_features
-from medseg.evaluation.flag_record import Judgement, flag_record_sha256, read_flag_record
+from medseg.evaluation.flag_record import FLAGS_FILE, Judgement, flag_record_sha256, read_flag_record, write_flags
 from medseg.inference import ClassConfidence, ReadCase, Segmentation
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,13 @@ class Flagging:
         if self.record is None:
             return None
         return self.record.judge(measured(before, after, intensity, self.names))
+
+    def write(self, judged: Sequence[tuple[str, Judgement]], folder: Path) -> None:
+        """Write flags.csv of a run's cases; without a record one of an earlier run goes: it is of other masks."""
+        if self.active:
+            write_flags(judged, folder / FLAGS_FILE)
+        else:
+            (folder / FLAGS_FILE).unlink(missing_ok=True)
 
 
 def measured(

@@ -32,6 +32,9 @@ from medseg.workflows.cases import PredictCases
 from medseg.workflows.fingerprints import input_sha256
 from medseg.workflows.work import CaseWork
 
+RELIABILITY_FILE = "reliability.csv"
+MEASUREMENTS_FILE = "measurements.csv"
+
 
 @dataclass(frozen=True)
 class _Scored:
@@ -141,6 +144,8 @@ class EvaluateCases(PredictCases):
     def write_tables(self) -> None:
         """Write report.json, scores.csv, summary.json and, where there is something in them, the other tables."""
         super().write_tables()
+        for name in (RELIABILITY_FILE, MEASUREMENTS_FILE):  # an earlier run's are of other masks
+            (self.folder / name).unlink(missing_ok=True)
         done = {work.id: self._scored[work.index] for work in self.finished() if work.reason is None}
         rows = [row for scored in done.values() for row in scored.rows]
         records = [scored.record for scored in done.values()]
@@ -152,14 +157,14 @@ class EvaluateCases(PredictCases):
             together = Reliability.of(counts)
             summary["calibration"] = calibration_summary(together, self.names, cases=len(counts))
             summary["calibration"]["case_confidence"] = confidence_against_dice(records, rows)
-            write_reliability(together, self.names, self.folder / "reliability.csv")
+            write_reliability(together, self.names, self.folder / RELIABILITY_FILE)
         if self.flagging.record is not None:
             judged = {w.id: w.judgement for w in self.finished() if w.id in done and w.judgement is not None}
             summary["failure_flags"] = flag_summary(judged, rows, self.flagging.record, patients=patients)
         if self.measurements:
             measured = [row for case, scored in done.items() for row in scored.measured(case)]
             summary["measurements"] = measurement_summary(measured, patients=patients)
-            write_measurements(measured, self.folder / "measurements.csv")
+            write_measurements(measured, self.folder / MEASUREMENTS_FILE)
         write_cases(records, self.folder / CASES_FILE, strata={})
         write_scores(rows, self.folder / "scores.csv")
         write_summary(summary, self.folder / "summary.json")

@@ -6,7 +6,7 @@ python benchmarks/ablations.py --page
 
 Each variant is trained with each seed, one run after the other, in DIR/VARIANT/seed_N, and scored on the fold's cases
 on their own grids. A run that is done is not done again, one that was begun is resumed: the command can be stopped at
-any time. DIR takes runs of one bundle, length, configuration and fold. --minutes measures the recipe first and takes as
+any time. DIR takes runs of one recipe, length and fold. --minutes measures the recipe first and takes as
 many epochs as fit: all variants have the same number. What a part brings is the Dice of the recipe minus that without
 the part, of each case the mean over the seeds; the 95 % interval draws patients. --publish writes
 benchmarks/results/ablations_BUNDLE.json, from which --page writes docs/concepts/ablations.md.
@@ -29,6 +29,7 @@ from measure import RESULTS, Table, machine
 from medseg.bundle import find_bundle
 from medseg.cli.arguments import overrides
 from medseg.datasets import deal_folds, load_datalist, write_folds
+from medseg.datasets.datalist import SECTIONS
 from medseg.evaluation import spread
 from medseg.evaluation.table import read_scores
 from medseg.workflows import evaluate, train
@@ -36,7 +37,6 @@ from medseg.workflows.predict import CaseOptions
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "concepts" / "ablations.md"
 RECIPE = "the recipe"
-PARTS = ("training", "validation", "test")
 GROUPS: dict[str, tuple[str, ...]] = {
     "rotation, scaling": ("RandAffined",),
     "elastic deformation": ("Rand2DElasticd", "Rand3DElasticd"),
@@ -161,16 +161,18 @@ def run_all(options: argparse.Namespace, datalist: Path) -> dict[str, list[Path]
 def refuse_other_runs(options: argparse.Namespace, datalist: Path) -> None:
     """Runs that are kept in the folder count as those that are asked for: they must be of one kind."""
     kept = options.output.resolve() / "settings.json"
-    given = vars(options)
-    asked: dict[str, Any] = {name: given.get(name) for name in ("epochs", "minutes", "overlay")}
-    asked |= {"bundle": find_bundle(options.bundle).name, "changes": sorted(options.changes)}
-    asked["cases"] = {part: [case["id"] for case in load_datalist(datalist, part)] for part in PARTS}
+    shown = {"epochs": options.epochs, "minutes": options.minutes, "overlay": options.overlay}
+    shown |= {"bundle": find_bundle(options.bundle).name, "changes": sorted(options.changes)}
+    cases = {part: [case["id"] for case in load_datalist(datalist, part)] for part in SECTIONS}
+    asked = json.loads(json.dumps({**shown, "cases": cases, "recipe": recipe_of(options.bundle)}))  # as it is read back
     if kept.is_file():
         before = json.loads(kept.read_text(encoding="utf-8"))
         other = [name for name in asked if asked[name] != before.get(name)]
         if other:
-            told = "; ".join(f"{name} {before.get(name)}, now {asked[name]}" for name in other if name != "cases")
-            raise SystemExit(f"{kept.parent}: begun with other {', '.join(other)} ({told}); give another -o")
+            told = "; ".join(f"{name} {before.get(name)}, now {asked[name]}" for name in other if name in shown)
+            raise SystemExit(
+                f"{kept.parent}: begun with other {', '.join(other)}{f' ({told})' if told else ''}; give another -o"
+            )
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(asked, indent=1), encoding="utf-8")
 

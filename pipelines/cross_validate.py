@@ -41,9 +41,7 @@ from medseg.workflows.predict import CaseOptions
 from medseg.workflows.side_by_side import run_side_by_side
 
 INTERRUPTED = 130
-OF_THE_RUN_ALONE = shutil.ignore_patterns(
-    *("evaluation", "tensorboard", "models", "run.json", "history.csv", "training.*", "log.txt")
-)
+OF_THE_RUN_ALONE = ("evaluation", "tensorboard", "models", "run.json", "history.csv", "training.*", "log.txt")
 """What lies beside configs/ in a run's folder and is no part of the bundle."""
 ABOUT_ENSEMBLE = """# The networks of a cross-validation together
 
@@ -205,8 +203,10 @@ def make_ensemble(runs: Sequence[Path], ensemble: Path) -> None:
     """A bundle like the first fold's whose weights are those of all folds: the mean of their logits."""
     shutil.rmtree(ensemble, ignore_errors=True)
 
+    ignore = shutil.ignore_patterns(*OF_THE_RUN_ALONE)
+
     def left_out(folder: str, names: list[str]) -> set[str]:
-        return OF_THE_RUN_ALONE(folder, names) if Path(folder) == runs[0] else set()
+        return ignore(folder, names) if Path(folder) == runs[0] else set()
 
     shutil.copytree(runs[0], ensemble, ignore=left_out)
     (ensemble / "models").mkdir(exist_ok=True)

@@ -135,7 +135,7 @@ def test_a_folder_of_somebody_else_is_not_written_into(tmp_path: Path) -> None:
     own = tmp_path / "d_labels" / "a.png"
     own.parent.mkdir()
     own.write_text("precious")
-    with pytest.raises(OutputError, match=r"d_labels is there, and no datalist is beside it.*move the folder away"):
+    with pytest.raises(OutputError, match=r"d_labels is there, .*; give -o another name, or move the folder"):
         prepare("pairs", source, tmp_path / "d.json", **ALL)
     assert own.read_text() == "precious"
     own.unlink()

@@ -83,12 +83,18 @@ def test_the_table_says_what_a_part_brings(ablations: ModuleType, tmp_path: Path
 
 
 def test_runs_are_made_once_and_the_rest_when_asked_again(
-    ablations: ModuleType, volumes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ablations: ModuleType,
+    volumes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    recipe = ablations.recipe_of("mr_hippocampus")
     options = argparse.Namespace(
         bundle="mr_hippocampus",
         output=tmp_path,
         epochs=1,
+        minutes=None,
         seeds=[1],
         only=["without cross-entropy"],
         overlay=["smoke"],
@@ -107,6 +113,11 @@ def test_runs_are_made_once_and_the_rest_when_asked_again(
     assert (first["without cross-entropy"][0] / "scores.csv").is_file()
     options.epochs = 2
     with pytest.raises(SystemExit, match=r"begun with other epochs \(epochs 1, now 2\); give another -o"):
+        ablations.run_all(options, volumes)
+    options.epochs = 1
+    learning_rate = recipe["learning_rate"] / 2
+    monkeypatch.setattr(ablations, "recipe_of", lambda bundle: {**recipe, "learning_rate": learning_rate})
+    with pytest.raises(SystemExit, match="begun with other recipe; give another -o"):
         ablations.run_all(options, volumes)
 
 

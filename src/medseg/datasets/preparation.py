@@ -219,7 +219,7 @@ def _label_folder(target: Path) -> Path:
     ours = _is_prepared(target) or (folder / _LABEL_MARK).exists()
     if not ours and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(
-            f"{folder} is there, and no datalist is beside it: prepare would write its label maps into it",
+            f"{folder} is there, and no datalist of prepare is beside it: label maps would be written into it",
             expected="no such folder, or one of an earlier medseg data prepare",
             next_step="give -o another name, or move the folder away",
         )
@@ -227,9 +227,7 @@ def _label_folder(target: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _LABEL_MARK).touch()
     except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written", got=error.strerror, next_step="give -o another place"
-        ) from error
+        raise OutputError(f"{folder} cannot be written", got=error.strerror, next_step="choose another -o") from error
     return folder
 
 

@@ -1,7 +1,7 @@
-"""Run a module as where nothing is installed but what training needs: `python lean_packages.py MODULE [ARGUMENT ...]`.
+"""Run a module or script where nothing is installed but what training needs: `lean_packages.py WHAT [ARGUMENT ...]`.
 
 Every other package of this environment is not found, as if it were not installed: SimpleITK, pydicom and python-gdcm,
-which medseg needs elsewhere, among them.
+which medseg needs elsewhere, among them; and ISA-L and jsonschema, which GPU machines for rent seldom have.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 NEEDED = (
     *("torch", "monai", "pytorch-ignite", "nibabel", "numpy", "PyYAML", "fire", "Pillow", "tensorboard"),
-    *("jsonschema", "tqdm", "isal", "scipy"),
+    *("tqdm", "scipy"),
 )
 
 
@@ -70,7 +70,11 @@ def block() -> set[str]:
 
 if __name__ == "__main__":
     hidden = block()
-    assert {"SimpleITK", "pydicom", "gdcm", "matplotlib", "pytest", "shtab"} <= hidden, sorted(hidden)
-    module = sys.argv[1]
-    sys.argv = [module, *sys.argv[2:]]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    unneeded = {"SimpleITK", "pydicom", "gdcm", "isal", "jsonschema", "matplotlib", "pytest", "shtab"}
+    assert unneeded <= hidden, sorted(hidden)
+    what = sys.argv[1]
+    sys.argv = [what, *sys.argv[2:]]
+    if what.endswith(".py"):
+        runpy.run_path(what, run_name="__main__")
+    else:
+        runpy.run_module(what, run_name="__main__", alter_sys=True)

@@ -1,4 +1,7 @@
-"""pipelines/gpu_leg.py from the command line: legs that go on with each other, however each of them ends."""
+"""pipelines/gpu_leg.py from the command line: legs that go on with each other, however each of them ends.
+
+Each is run where nothing is installed but what training needs.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ from medseg.evaluation.table import read_scores
 from medseg.workflows import train
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "gpu_leg.py"
+LEAN = Path(__file__).resolve().parents[1] / "training" / "lean_packages.py"
 SMALL: Mapping[str, Any] = {"epochs": 9, "precision": "fp32", "window": [16, 16, 16], "network_def::dropout": 0.1}
 PATIENCE_S = 300.0
 
@@ -36,12 +40,17 @@ def words(volumes: Path, out: Path, *more: object, **changes: Any) -> list[str]:
     return [sys.executable, *map(str, given), *settings]
 
 
+def lean(given: list[str]) -> list[str]:
+    """The same, where little is installed."""
+    return [given[0], str(LEAN), *given[1:]]
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "CUDA_VISIBLE_DEVICES": ""}
 
 
 def leg(volumes: Path, out: Path, *more: object, **changes: Any) -> subprocess.CompletedProcess[str]:
-    given = words(volumes, out, *more, **changes)
+    given = lean(words(volumes, out, *more, **changes))
     return subprocess.run(given, capture_output=True, text=True, check=False, env=environment())
 
 
@@ -79,7 +88,7 @@ def legs(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert first.returncode == 0, first.stdout + first.stderr
     slow = words(volumes, folder / "2", "--before", folder / "1")
     with subprocess.Popen(
-        slow, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+        lean(slow), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
     ) as second:
         until_resumed(second, folder / "2" / "log.txt")
         second.send_signal(signal.SIGTERM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,8 @@ from medseg.errors import BundleError
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
+
+logger = logging.getLogger(__name__)
 
 METADATA_FILE = Path("configs") / "metadata.json"
 TOP_KEYS = frozenset(
@@ -122,7 +125,9 @@ def metadata_breaks(content: object, *, segmentation: bool) -> Iterator[tuple[st
     segmentation
         Whether medseg has to be able to run it: an input `image`, an output `pred` whose channels are labels.
     """
-    yield from ((error.json_path, _message(error)) for error in _validator().iter_errors(content))
+    validator = _validator()
+    if validator is not None:
+        yield from ((error.json_path, _message(error)) for error in validator.iter_errors(content))
     if segmentation:
         for text in _segmentation_errors(content):
             place, _, what = text.partition(": ")
@@ -146,9 +151,13 @@ def _read_json(path: Path) -> Any:
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    from jsonschema import Draft202012Validator
-
+def _validator() -> Draft202012Validator | None:
+    """None, with a warning, where little but torch is installed: on a machine that is lent for a training."""
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError:
+        logger.warning("metadata.json is not held against the bundle specification: jsonschema is not installed")
+        return None
     schema = resources.files("medseg.bundle").joinpath("metadata.schema.json").read_text(encoding="utf-8")
     return Draft202012Validator(json.loads(schema))
 

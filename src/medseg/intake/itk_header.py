@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
+from medseg.deflate import DEFLATE_ERRORS, zlib
 from medseg.errors import GeometryError, ImageError
 from medseg.findings import Finding
 from medseg.intake.checks import no_orientation, refuse_too_large, unreadable
@@ -130,11 +130,8 @@ def _inflated_bytes(path: Path, *, start: int, enough: int) -> int:
 
     ITK leaves memory as it finds it where a stream ends early, and says nothing.
     """
-    from isal import isal_zlib
-
-    inflater, size = isal_zlib.decompressobj(wbits=_ZLIB_OR_GZIP), 0
-    errors: tuple[Any, ...] = (isal_zlib.error, EOFError)
-    with unreadable(path, "a compressed volume", *errors), path.open("rb") as file:
+    inflater, size = zlib.decompressobj(wbits=_ZLIB_OR_GZIP), 0
+    with unreadable(path, "a compressed volume", *DEFLATE_ERRORS, EOFError), path.open("rb") as file:
         file.seek(start)
         while size < enough and not inflater.eof:
             chunk = inflater.unconsumed_tail or file.read(_CHUNK_BYTES)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from medseg.case import Array, Image
+from medseg.deflate import DEFLATE_ERRORS
 from medseg.errors import GeometryError, ImageError
 from medseg.intake.checks import checked_affine, refuse_too_large, unreadable
 from medseg.intake.nifti_header import open_nifti, read_header
@@ -32,13 +32,12 @@ def read_nifti(path: Path, *, as_label: bool = False) -> Image:
 
     A mask that was scaled to be stored in whole numbers comes back as the integers that it was.
     """
-    from isal.igzip_lib import IsalError
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
     errors: tuple[Any, ...] = (
         *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError),
-        *(zlib.error, IsalError, ImageFileError, HeaderDataError),
+        *(*DEFLATE_ERRORS, ImageFileError, HeaderDataError),
     )
     with unreadable(path, "NIfTI", *errors), open_nifti(path) as file:
         header = read_header(file)

@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from medseg.deflate import gzip
 from medseg.findings import Finding
 from medseg.geometry import GRID_TOLERANCE_MM
 from medseg.intake.checks import no_orientation, unreadable
@@ -16,12 +17,10 @@ _HEADER_BYTES = 540
 
 
 def open_nifti(path: Path) -> IO[bytes]:
-    """The file's bytes; ISA-L decompresses at 2.7 times zlib's speed."""
+    """The file's bytes, unpacked."""
     if path.suffix.lower() != ".gz":
         return path.open("rb")
-    from isal import igzip
-
-    file: IO[bytes] = igzip.open(path, "rb")
+    file: IO[bytes] = gzip.open(path, "rb")
     return file
 
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medseg.case import Affine, Array
+from medseg.deflate import zlib
 from medseg.errors import OutputError
 
 _SCANNER_CODE = 1
@@ -79,9 +80,7 @@ def _write_compressed(header: bytes, values: Array, file: BinaryIO) -> None:
 
     One thread does: ISA-L compresses a label map at 2 GB/s, faster than its pieces are handed to several.
     """
-    from isal import isal_zlib
-
-    stream: Any = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_STREAM)
+    stream: Any = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_STREAM)
     file.write(stream.compress(header))
 
     def compress(part: memoryview) -> None:

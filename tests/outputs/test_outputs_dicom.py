@@ -309,6 +309,18 @@ def test_a_report_refers_to_the_segments_of_its_seg(ct: Image, labels: np.ndarra
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
 
 
+def test_a_bundle_of_one_segment_has_its_report_too(
+    ct: Image, labels: np.ndarray, segments: Segments, package_errors: Any
+) -> None:
+    """highdicom tells a single segment once for all frames, where its own measurement groups do not look."""
+    paths = _write(ct, np.where(labels == 1, 1, 0).astype(np.uint8), {1: segments[1]}, ["sr"])
+    frames = pydicom.dcmread(paths["dicom-seg"]).PerFrameFunctionalGroupsSequence
+    assert [frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber for frame in frames] == [1] * 6
+    (group,) = srread(paths["sr"]).content.get_volumetric_roi_measurement_groups()
+    assert list(group.referenced_segment.referenced_segment_numbers) == [1]
+    assert package_errors(paths["dicom-seg"]) == []
+
+
 def test_a_region_that_was_not_found_has_volume_0_and_no_mean(
     ct: Image, labels: np.ndarray, segments: Segments
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, Literal
 
 import numpy as np
@@ -69,6 +70,7 @@ def make_seg(
         )
     restore(made, source.datasets[0])
     _add_modifiers(made, segments)
+    _identify_each_frame(made)
     if "FrameOfReferenceUID" not in made:
         made.PatientOrientation = source.datasets[0].get("PatientOrientation", "")
     if deflated:
@@ -140,6 +142,16 @@ def _add_modifiers(made: Any, segments: Mapping[int, SegmentCode]) -> None:
         if segment is not None and segment.modifier is not None:
             modifier = CodedConcept.from_code(coded(segment.modifier))
             item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
+
+
+def _identify_each_frame(made: Any) -> None:
+    """A single segment is told in each frame, as several are: readers look there, highdicom's own for SR among them."""
+    shared = made.SharedFunctionalGroupsSequence[0]
+    if "SegmentIdentificationSequence" not in shared:
+        return
+    for frame in made.PerFrameFunctionalGroupsSequence:
+        frame.SegmentIdentificationSequence = deepcopy(shared.SegmentIdentificationSequence)
+    del shared.SegmentIdentificationSequence
 
 
 def _frames(labels: LabelArray, source: SourceImages) -> Array:

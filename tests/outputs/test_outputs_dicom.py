@@ -90,6 +90,21 @@ def test_the_same_region_is_tracked_and_each_file_is_new(ct: Image, labels: np.n
     assert first.SeriesInstanceUID != second.SeriesInstanceUID
 
 
+@pytest.mark.parametrize("stated", ["0.5", "-2.5", "0", None], ids=["gap", "negative", "zero", "missing"])
+def test_slices_are_as_far_apart_as_their_positions_whatever_the_source_states(
+    stated: str | None, ct: Image, labels: np.ndarray, segments: Segments
+) -> None:
+    source = _source(ct)
+    for dataset in source.datasets:
+        dataset.SpacingBetweenSlices, dataset.SliceThickness = stated, None
+    made = make_seg(labels, source, segments=segments, algorithm=ALGORITHM)
+    measures = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SpacingBetweenSlices == pytest.approx(2.5)
+    assert measures.SliceThickness > 0
+    volume = made.get_volume(combine_segments=True)
+    assert (volume.spatial_shape, volume.spacing[0]) == (labels.T.shape, pytest.approx(2.5))
+
+
 def test_empty_slices_take_no_frames(ct: Image, labels: np.ndarray, segments: Segments) -> None:
     made = make_seg(labels, _source(ct), segments=segments, algorithm=ALGORITHM)
     filled = sum(int((labels == value).any(axis=(0, 1)).sum()) for value in (1, 2))

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
+
+from medseg.dicom.attributes import decimals
 from medseg.errors import OutputError
 
 _EMPTY_IF_MISSING = (
@@ -55,9 +58,12 @@ def completed(datasets: Sequence[Any]) -> list[Any]:
     """Copies of `datasets` that have every attribute a result needs of them; what is missing is empty.
 
     What highdicom would refuse or warn of is kept from it: names of one part end with a caret, which means the same,
-    and sex, dates and times are empty. `restore` puts the original ones into a result.
+    and sex, dates and times are empty. `restore` puts the original ones into a result. The distance between slices is
+    that of their positions.
     """
-    return [_completed(dataset) for dataset in datasets]
+    found = [_completed(dataset) for dataset in datasets]
+    _complete_spacing(found)
+    return found
 
 
 def take_over(result: Any, source: Any) -> None:
@@ -103,8 +109,8 @@ def _complete_place(found: Any) -> None:
     found.FrameOfReferenceUID = found.get("FrameOfReferenceUID") or _frame_of(found)
     found.PositionReferenceIndicator = found.get("PositionReferenceIndicator", "")
     if "PerFrameFunctionalGroupsSequence" not in found:
-        thickness = found.get("SliceThickness") or found.get("SpacingBetweenSlices") or "1"
-        found.SliceThickness = thickness
+        thickness = float(found.get("SliceThickness") or found.get("SpacingBetweenSlices") or 1.0)
+        found.SliceThickness = decimals([abs(thickness)])[0]
         return
     from pydicom.dataset import Dataset
 
@@ -113,6 +119,37 @@ def _complete_place(found: Any) -> None:
         if name not in shared:
             setattr(shared, name, found.PerFrameFunctionalGroupsSequence[0].get(name))
     found.SharedFunctionalGroupsSequence = [shared]
+
+
+def _complete_spacing(found: Sequence[Any]) -> None:
+    """Say how far apart slices lie as their positions have it: real files state a gap, 0 or a negative number.
+
+    Readers that rebuild a volume from a SEG without its empty slices go by what is stated.
+    """
+    frames = found[0].get("PerFrameFunctionalGroupsSequence")
+    positions = [place for place in map(_position_mm, frames or found) if place]
+    if not positions:
+        return
+    measures = found[0].SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence") or [] if frames else found
+    for one in measures:
+        step = _step_mm(positions) or abs(float(one.get("SpacingBetweenSlices") or 0.0))
+        if step:
+            one.SpacingBetweenSlices = decimals([step])[0]
+        elif "SpacingBetweenSlices" in one:
+            del one.SpacingBetweenSlices
+
+
+def _position_mm(image_or_frame: Any) -> Sequence[float] | None:
+    place = (image_or_frame.get("PlanePositionSequence") or [image_or_frame])[0]
+    found: Sequence[float] | None = place.get("ImagePositionPatient")
+    return found
+
+
+def _step_mm(positions: Sequence[Sequence[float]]) -> float:
+    """Mean distance of neighbours on a line, given in any order; 0 for a single one."""
+    points = np.asarray(positions, dtype=np.float64)
+    end = points[np.linalg.norm(points - points[0], axis=1).argmax()]
+    return float(np.linalg.norm(points - end, axis=1).max()) / max(1, len(points) - 1)
 
 
 def _frame_of(dataset: Any) -> str:

@@ -128,6 +128,10 @@ DRAWN: dict[str, tuple[list[tuple[float, Points]], np.ndarray]] = {
     "every_second_slice": ([(z, square(1, 5)) for z in (0, 2, 4)], _volume((BIG, BIG, slice(0, 5)))),
     "two_alone_are_not_joined": ([(z, square(1, 5)) for z in (0, 3)], _volume((BIG, BIG, [0, 3]))),
     "gap_parts_two_regions": ([(z, square(1, 5)) for z in (0, 1, 4)], _volume((BIG, BIG, [0, 1, 4]))),
+    "small_ones_apart": (
+        [(0, square(1, 1)), (2, square(3, 3)), (4, square(5, 5))],
+        _volume((ONE, ONE, slice(0, 1)), (THREE, THREE, TWO), (slice(5, 6), slice(5, 6), slice(4, 5))),
+    ),
     # 5 x 5 above, the middle pixel below: the mean distance to the border is positive in the middle 3 x 3
     "shape_between": (
         [(0, square(1, 5)), (2, square(3, 3)), (4, square(3, 3))],

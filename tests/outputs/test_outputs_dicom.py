@@ -229,6 +229,13 @@ def test_an_rtstruct_is_read_back_with_its_holes(ct: Image, labels: np.ndarray, 
     np.testing.assert_array_equal(back, labels)
 
 
+def test_nothing_is_added_between_the_contours_of_our_own_rtstruct(ct: Image, segments: Segments) -> None:
+    labels = np.zeros(ct.array.shape[1:], dtype=np.uint8)
+    labels[5:15, 5:15, ::2] = 1
+    path = _write(ct, labels, segments, ["rtstruct"])["rtstruct"]
+    np.testing.assert_array_equal(read_label(path, reference=ct).array, labels)
+
+
 def test_contours_lie_on_the_slices_they_refer_to_and_keep_the_volume(
     ct: Image, labels: np.ndarray, segments: Segments
 ) -> None:

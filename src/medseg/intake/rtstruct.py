@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ _SAME_GAP = 1.5
 """Neighbouring contours are joined up to this many times the typical distance; a wider gap parts two regions."""
 _SAME_DECIMALS = 2
 """Of millimetres, to which two contours are the same."""
+_OURS = "medseg"
+"""Manufacturer of the files that medseg writes."""
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _POINT = "POINT"
 
@@ -52,8 +55,9 @@ def read_rtstruct(path: Path, *, reference: Image, names: Names | None) -> Image
 
     Contours of one ROI on one plane are combined by the even-odd rule, so an inner contour and a keyhole are both
     holes; a contour that stands there twice counts once. Where contours lie between the image's slices, or at least
-    three of them on every second or third slice, the slices between are interpolated by the distance to the border
-    (Raya and Udupa, IEEE TMI 1990;9:32); beyond the last contour such an ROI reaches less than half their distance.
+    three of them on every second or third slice and one above the other, the slices between are interpolated by the
+    distance to the border (Raya and Udupa, IEEE TMI 1990;9:32); beyond the last contour such an ROI reaches less than
+    half their distance. Files of medseg have a contour on each slice of an ROI: on their series nothing is added.
 
     Parameters
     ----------
@@ -87,9 +91,10 @@ def read_rtstruct(path: Path, *, reference: Image, names: Names | None) -> Image
         raise LabelError(f"{path}: its ROIs have no closed contours", got=f"{len(values)} ROIs")
     axis = _axis([c for contours in found.values() for c in contours], path)
     shape = reference.array.shape[1:]
+    complete = source is not None and file.get("Manufacturer") == _OURS  # only on its own series
     painter = Painter(shape, highest=max(values.values()), may_overlap=names is not None, path=path)
     for number, value in ((number, value) for number, value in values.items() if found[number]):
-        for k, region in _regions(found[number], shape, axis, path):
+        for k, region in _regions(found[number], shape, axis, path, complete=complete):
             painter.paint(region, value, where=(slice(None),) * axis + (k,))
     return Image(painter.labels, reference.affine, path, None)
 
@@ -204,9 +209,9 @@ def _axis(contours: Sequence[_Contour], path: Path) -> int:
 
 
 def _regions(
-    contours: Sequence[_Contour], shape: tuple[int, ...], axis: int, path: Path
+    contours: Sequence[_Contour], shape: tuple[int, ...], axis: int, path: Path, *, complete: bool
 ) -> Iterator[tuple[int, Array]]:
-    """(index along `axis`, pixels of that slice) of an ROI."""
+    """(index along `axis`, pixels of that slice) of an ROI; a `complete` one is nowhere but where it was drawn."""
     depth, across = shape[axis], [a for a in range(3) if a != axis]
     planes = []
     for position, group in _by_plane(contours, axis, path):
@@ -216,7 +221,7 @@ def _regions(
         for contour in group:
             _refuse_beside(contour.points[:, across], mask.shape, path)
         planes.append(_Plane(position, mask))
-    typical = _typical_gap(np.array([plane.position for plane in planes]))
+    typical = 1.0 if complete else _typical_gap(planes)
     if typical > _SAME_GAP:
         logger.warning("%s: contours on about every %.1f slices only; what lies between is interpolated", path, typical)
     return _onto_slices(planes, depth, typical)
@@ -269,10 +274,14 @@ def _onto_slices(planes: Sequence[_Plane], depth: int, typical: float) -> Iterat
             yield k, planes[nearest].mask
 
 
-def _typical_gap(positions: Array) -> float:
-    """The distance of neighbouring contours, in slices; two contours do not tell it, and then it is a slice."""
-    gaps = np.sort(np.diff(positions))
-    return float(gaps[(len(gaps) - 1) // 2]) if len(gaps) > 1 else 1.0
+def _typical_gap(planes: Sequence[_Plane]) -> float:
+    """The distance of neighbouring planes, in slices; two planes do not tell it, and then it is a slice.
+
+    Neighbours that share no pixel tell nothing: they are regions of their own, such as small lesions apart.
+    """
+    pairs = [(below, above) for below, above in pairwise(planes) if (below.mask & above.mask).any()]
+    gaps = sorted(above.position - below.position for below, above in pairs)
+    return gaps[(len(gaps) - 1) // 2] if len(gaps) > 1 else 1.0
 
 
 def _between(below: _Plane, above: _Plane, k: int) -> Array:

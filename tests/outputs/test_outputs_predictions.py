@@ -42,6 +42,20 @@ def test_a_volume_leaves_mask_preview_and_manifest(tmp_path: Path) -> None:
     assert manifest["outputs"]["mask"] == {"file": "case1.nii.gz", "sha256": digest}
 
 
+@pytest.mark.parametrize("second", ["same", "other"], ids=["same_weights", "other_weights"])
+def test_files_of_other_weights_do_not_stay_beside_a_new_mask(tmp_path: Path, second: str) -> None:
+    """The contours are of the first mask alone; those that somebody changed since stay."""
+    prediction, image = case((4, 5, 6))
+    more = {"rtstruct": "case1_rtstruct.dcm", "sr": "case1_sr.dcm"}
+    for name in more.values():
+        (tmp_path / name).write_bytes(b"of the first")
+    write_prediction(prediction, image, tmp_path, manifest=lambda: {"weights_sha256": "same"}, more=more)
+    (tmp_path / more["sr"]).write_bytes(b"changed")
+    names = write_prediction(prediction, image, tmp_path, manifest=lambda: {"weights_sha256": second})
+    expected = {*names.values(), more["sr"]} | ({more["rtstruct"]} if second == "same" else set())
+    assert {file.name for file in tmp_path.iterdir()} == expected
+
+
 @pytest.mark.parametrize(("known", "size"), [(True, {"area_cm2": 3.0}), (False, {})])
 def test_a_picture_leaves_a_mask_that_holds_the_labels(tmp_path: Path, known, size) -> None:
     prediction, image = case((6, 4), known=known)

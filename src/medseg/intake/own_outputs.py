@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medseg.files import sha256_of
 from medseg.intake.files import stem
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,18 @@ def inside(folder: Path, name: object) -> Path | None:
         return None
     path = (folder / Path(name).name).resolve()
     return path if path.is_file() and path.parent == folder.resolve() else None
+
+
+def is_as_recorded(folder: Path, output: Mapping[str, str]) -> bool:
+    """Whether a file that a manifest of the folder records is in it with the SHA-256 that was recorded.
+
+    Raises
+    ------
+    OSError
+        It is not there, or cannot be read.
+    """
+    path = (folder / output["file"]).resolve()  # pictures of slices lie in a folder of their own
+    return path.is_relative_to(folder.resolve()) and sha256_of(path) == output["sha256"]
 
 
 def pictured_case(path: Path) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from medseg.errors import OutputError
 from medseg.files import atomic_write, sha256_of
 from medseg.geometry import spacing_mm, voxel_volume_ml
 from medseg.intake.description import describe_image
-from medseg.intake.own_outputs import manifest_path
+from medseg.intake.own_outputs import is_as_recorded, manifest_path, read_manifest
 from medseg.outputs.folders import check_file_name
 from medseg.outputs.masks import write_mask
 from medseg.pictures import preview
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _PNG_LEVEL = 2
 """zlib's: a picture in colours comes out a tenth larger than at 6."""
+
+_MADE_OF = ("input_sha256", "weights_sha256", "settings_sha256")
+"""What a manifest says of where a mask comes from: where one of them differs, it is another mask."""
 
 
 def write_prediction(
@@ -37,7 +41,8 @@ def write_prediction(
 ) -> dict[str, str]:
     """Write `<id>.nii.gz` (picture: `<id>.png`), `<id>_preview.png` and `<id>_manifest.json`.
 
-    Each file is whole or absent; the manifest comes last, so a case that has one is complete.
+    Each file is whole or absent; the manifest comes last, so a case that has one is complete. Files that the manifest
+    before it names go, where they were made of another image, weights or settings and are not made anew.
 
     Parameters
     ----------
@@ -108,9 +113,26 @@ def _write_manifest(
         "outputs": {kind: {"file": name, "sha256": sha256_of(folder / name)} for kind, name in names.items()},
     }
     path = manifest_path(folder, prediction.id)
+    if path.exists():
+        _remove_stale(folder, read_manifest(path), content)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return {**names, "manifest": path.name}
+
+
+def _remove_stale(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Remove what an earlier run made of another image, weights or settings and this one did not make anew.
+
+    It would stand beside the new mask as if it were of it. A file that was changed since then is somebody's, and stays.
+    """
+    if all(before.get(key) == now.get(key) for key in _MADE_OF):
+        return
+    current = {one["file"] for one in now["outputs"].values()}
+    with suppress(KeyError, TypeError, AttributeError):  # a manifest that we did not write
+        for one in before["outputs"].values():
+            with suppress(OSError, ValueError):
+                if one["file"] not in current and is_as_recorded(folder, one):
+                    (folder / one["file"]).unlink()
 
 
 def _label_table(prediction: Prediction) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from medseg.datasets.datalist import write_json
 from medseg.errors import ImageError
 from medseg.files import sha256_of
 from medseg.intake import source_files
+from medseg.intake.own_outputs import is_as_recorded
 
 
 def input_sha256(path: Path) -> str:
@@ -52,7 +53,8 @@ def valid_manifest(path: Path, *, expected: Mapping[str, object], kinds: Collect
         outputs = manifest["outputs"]
         wanted = {**expected, "medseg_version": __version__}
         same = all(manifest.get(key) == value for key, value in wanted.items())
-        whole = same and set(kinds) <= outputs.keys() and all(_whole(path.parent, one) for one in outputs.values())
+        same = same and set(kinds) <= outputs.keys()
+        whole = same and all(is_as_recorded(path.parent, one) for one in outputs.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent, or not what we wrote: the case is done again
     return manifest if whole else None
@@ -74,11 +76,6 @@ def _of_files(path: Path) -> str:
     files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else source_files(path)
     hashes = sorted(sha256_of(file) for file in files)
     return hashes[0] if path.is_file() and len(hashes) == 1 else _of_text("\n".join(hashes))
-
-
-def _whole(folder: Path, output: Mapping[str, str]) -> bool:
-    path = (folder / output["file"]).resolve()  # pictures of slices lie in a folder of their own
-    return path.is_relative_to(folder.resolve()) and sha256_of(path) == output["sha256"]
 
 
 def _of_text(text: str) -> str:

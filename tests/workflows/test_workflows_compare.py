@@ -110,6 +110,27 @@ def test_strata_are_compared_on_their_own(folders: Path, tmp_path: Path) -> None
     assert (old.cases, old.patients) == (2, 1)
 
 
+def test_a_stratum_without_the_scores_that_are_asked_for_leaves_the_others_theirs(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As pictures of unknown spacing among others have none in millimetres."""
+    for name in "ab":
+        with (folders / name / "scores.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "scores.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows({**row, **({"hd95_mm": ""} if row["case"] == "p3_a" else {})} for row in rows)
+    (tmp_path / "t.csv").write_text(
+        "case,scanner\n" + "".join(f"{c},{'new' if c == 'p3_a' else 'old'}\n" for c in CASES)
+    )
+    asked = ["--metric", "hd95_mm", "--strata", f"{tmp_path / 't.csv'}:scanner"]
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), *asked]) == 0
+    said = capsys.readouterr().out
+    assert "scanner = new: none of its cases has these scores\nscanner = old:\nlabel 1, hd95_mm: " in said
+
+
 def test_score_writes_strata_and_patients(folders: Path, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("case,scanner\n" + "".join(f"{c},{c[:2]}\n" for c in CASES))
     wanted = [f"{tmp_path / 't.csv'}:scanner", "size"]

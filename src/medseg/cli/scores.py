@@ -126,7 +126,7 @@ def _lines(found: Comparison, metrics: Sequence[str], folder: Path | None) -> It
     yield from _table(found.differences, metrics)
     for column, strata in found.strata.items():
         for name, differences in strata.items():
-            yield f"{column} = {name}:"
+            yield f"{column} = {name}:{'' if differences else ' none of its cases has these scores'}"
             yield from _table(differences, metrics)
     if folder is not None:
         yield f"all scores: {folder / 'comparison.csv'}; each case: {folder / 'differences.csv'}"

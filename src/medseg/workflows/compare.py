@@ -120,7 +120,7 @@ def compare(
         differences=tuple(compare_scores(*rows, patients=of, metrics=metrics, seed=seed)),
         strata={
             one.name: {
-                name: tuple(compare_scores(part, _matching(rows[1], part), patients=of, metrics=metrics, seed=seed))
+                name: _of_stratum(part, _matching(rows[1], part), patients=of, metrics=metrics, seed=seed)
                 for name, part in split_rows(rows[0], one).items()
             }
             for one in chosen
@@ -172,6 +172,22 @@ def _patients(cases: Sequence[str], records: tuple[Records, Records], table: str
     known = {case: one.patient for table in records for case, one in table.items()}
     found = {case: known.get(case, case) for case in cases}
     return found, "cases.csv" if any(case in known for case in cases) else "nowhere"
+
+
+def _of_stratum(
+    a: Sequence[CaseScore],
+    b: Sequence[CaseScore],
+    *,
+    patients: Mapping[str, str],
+    metrics: Sequence[str],
+    seed: int,
+) -> tuple[Difference, ...]:
+    """The differences in those of the `metrics` that its cases have: pictures of unknown spacing have none in mm."""
+    had = {name for row in a for name in row.scores} & {name for row in b for name in row.scores}
+    there = [name for name in metrics if name in had]
+    if metrics and not there:
+        return ()
+    return tuple(compare_scores(a, b, patients=patients, metrics=there, seed=seed))
 
 
 def _matching(rows: Sequence[CaseScore], part: Sequence[CaseScore]) -> list[CaseScore]:

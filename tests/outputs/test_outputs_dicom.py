@@ -169,11 +169,12 @@ def test_what_a_library_says_of_a_source_is_not_passed_on(
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("SECRETNAME is no name")
 
-    monkeypatch.setattr("highdicom.seg.Segmentation", fail)
-    with pytest.raises(OutputError, match="case case: no dicom-seg can be made of") as caught:
-        _write(ct, labels, segments, ["dicom-seg"])
+    monkeypatch.setattr("highdicom.sr.ComprehensiveSR", fail)
+    with pytest.raises(OutputError, match="case case: no sr can be made of") as caught:
+        _write(ct, labels, segments, ["nrrd", "rtstruct", "sr"])
     assert "SECRET" not in str(caught.value)
     assert caught.value.__suppress_context__, "nor does a traceback show it"
+    assert list(ct.source.parent.glob("case*")) == [], "nor are there contours of a case that failed"
 
 
 KNOWN_TO_DEBIAN = ["dicom-seg", "rtstruct", "sr"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,17 +24,17 @@ from medseg.outputs.algorithm import Algorithm
 from medseg.outputs.folders import check_file_name
 from medseg.outputs.masks import write_mask
 
-FORMATS = (
-    *("nifti", "nrrd", "mha", "png"),
-    *("dicom-seg", "dicom-seg-deflated", "dicom-seg-labelmap", "rtstruct", "sr"),
-)
-_DICOM = ("dicom-seg", "dicom-seg-deflated", "dicom-seg-labelmap", "rtstruct", "sr")
-_HIGHDICOM = ("dicom-seg", "dicom-seg-deflated", "dicom-seg-labelmap", "sr")
-_SEG_FILES = {
+_SEGS = ("dicom-seg", "dicom-seg-deflated", "dicom-seg-labelmap")
+_DICOM = (*_SEGS, "rtstruct", "sr")
+_HIGHDICOM = (*_SEGS, "sr")
+_DICOM_FILES = {
     "dicom-seg": "{id}_seg.dcm",
     "dicom-seg-deflated": "{id}_seg_deflated.dcm",
     "dicom-seg-labelmap": "{id}_seg_labelmap.dcm",
+    "rtstruct": "{id}_rtstruct.dcm",
+    "sr": "{id}_sr.dcm",
 }
+FORMATS = ("nifti", "nrrd", "mha", "png", *_DICOM)
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,18 @@ def write_formats(
         The image does not come from DICOM, or its files cannot be referred to.
     """
     check_file_name(prediction.id)
-    written = _write_plain(prediction, image, folder, formats)
     asked = [name for name in formats if name in _DICOM]
-    if asked:
-        source = source_images(image)
-        if source is None:
-            raise OutputError(f"case {prediction.id}: {', '.join(asked)} of an image that is not DICOM")
-        with quiet_pydicom():
-            written |= _write_dicom(prediction, image, folder, asked, source, meaning)
-    return written
+    if not asked:
+        return _write_plain(prediction, image, folder, formats)
+    source = source_images(image)
+    if source is None:
+        raise OutputError(f"case {prediction.id}: {', '.join(asked)} of an image that is not DICOM")
+    with quiet_pydicom():
+        written = {}
+        for kind, data in _make_dicom(prediction, image, asked, source, meaning).items():
+            with _made_of_source(kind, prediction.id):
+                written[kind] = _save(data, folder, _DICOM_FILES[kind].format(id=prediction.id))
+    return {**_write_plain(prediction, image, folder, formats), **written}
 
 
 def _is_dicom_input(path: Path) -> bool:
@@ -200,29 +204,20 @@ def _write_itk(labels: Image, path: Path) -> None:
         SimpleITK.WriteImage(made, str(temporary), useCompression=True)
 
 
-def _write_dicom(
-    prediction: Prediction,
-    image: Image,
-    folder: Path,
-    formats: Sequence[str],
-    source: SourceImages,
-    meaning: Meaning,
-) -> dict[str, str]:
-    labels, written = prediction.labels.array, {}
-    kinds = [kind for kind in _SEG_FILES if kind in formats or (kind == "dicom-seg" and "sr" in formats)]
-    segs: dict[str, Any] = {}
-    for kind in kinds:
-        with _made_of_source(kind, prediction.id):
-            segs[kind] = _seg(kind, labels, source, meaning)
-            written[kind] = _save(segs[kind], folder, _SEG_FILES[kind].format(id=prediction.id))
-    others: dict[str, Callable[[], Any]] = {
+def _make_dicom(
+    prediction: Prediction, image: Image, formats: Sequence[str], source: SourceImages, meaning: Meaning
+) -> dict[str, Any]:
+    """Kind to data set, not yet written: a source of which one cannot be made leaves none of them in the folder."""
+    labels, made = prediction.labels.array, dict[str, Any]()
+    makers: dict[str, Callable[[], Any]] = {
+        **{kind: partial(_seg, kind, labels, source, meaning) for kind in _SEGS},
         "rtstruct": lambda: _rtstruct(labels, image, source, meaning),
-        "sr": lambda: _sr(labels, image, source, segs["dicom-seg"], meaning),
+        "sr": lambda: _sr(labels, image, source, made["dicom-seg"], meaning),
     }
-    for kind in (kind for kind in others if kind in formats):
+    for kind in (kind for kind in makers if kind in formats or (kind == "dicom-seg" and "sr" in formats)):
         with _made_of_source(kind, prediction.id):
-            written[kind] = _save(others[kind](), folder, f"{prediction.id}_{kind}.dcm")
-    return written
+            made[kind] = makers[kind]()
+    return made
 
 
 @contextmanager

@@ -185,9 +185,9 @@ def scores_of(run: Path) -> Path:
 
 def record_of(run: Path) -> dict[str, Any]:
     """What run.json says, "done" where the training has come to its end; nothing of a bundle that writes none."""
-    file = run / "run.json"
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return content
+    from medseg.training.handlers import read_record  # late: it brings torch
+
+    return read_record(run)
 
 
 def merge(runs: Sequence[Path], lists: Sequence[Path], folder: Path) -> None:

@@ -165,6 +165,7 @@ def test_a_refused_resume_changes_nothing(run: Path, changes: dict[str, Any], me
 def test_what_does_not_change_the_run_may_differ_and_is_recorded(run: Path, tmp_path: Path) -> None:
     longer = tmp_path / "longer"
     shutil.copytree(run, longer)
+    (longer / "run.json").write_text("")  # as a power cut may leave it
     changes = {"epochs": 5, "early_stop_patience": 9, "device": "$torch.device('cpu')"}
     train(longer, datalist=run / "datalist.json", run_dir=longer, resume=True, overrides=changes)
     assert json.loads((longer / "run.json").read_text(encoding="utf-8"))["settings"]["epochs"] == 5

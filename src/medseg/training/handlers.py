@@ -213,10 +213,20 @@ class Progress:
             self._bar.close()
 
 
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """What run.json says; nothing where it is not there, or was cut short by a power cut."""
+    path = run_dir / "run.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:
+        logger.warning("%s is damaged and not heeded", path)
+        return {}
+    return dict(content)
+
+
 def is_done(run_dir: Path) -> bool:
     """Whether run.json says that the run came to its end."""
-    path = run_dir / "run.json"
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["status"] == "done")
+    return bool(read_record(run_dir).get("status") == "done")
 
 
 class RunRecord:
@@ -248,8 +258,8 @@ class RunRecord:
 
     def _start(self, engine: Any) -> None:
         self._started = time.monotonic()
-        if engine.state.epoch > 0 and self.path.is_file():
-            self._before = float(json.loads(self.path.read_text(encoding="utf-8"))["training_seconds"])
+        if engine.state.epoch > 0:
+            self._before = float(read_record(self.path.parent).get("training_seconds", 0.0))
         self._write(engine, status="running")
 
     def _stopped(self, engine: Any, error: BaseException) -> None:

@@ -19,6 +19,7 @@ from typing import IO
 import submitit
 from submitit.helpers import DelayedSubmission
 
+from medseg.processes import SIDE_BY_SIDE
 from medseg.signals import TERMINATED
 
 
@@ -36,12 +37,17 @@ class Command:
         The command.
     threads
         Its OMP_NUM_THREADS, where the environment has none.
+    at_once
+        How many such jobs share the memory of their machine; on a cluster each has its own.
     patience_seconds
         How long a job that was stopped by SIGTERM waits for Slurm before it is queued again.
     """
 
-    def __init__(self, words: Sequence[str], *, threads: int, patience_seconds: float = 600.0) -> None:
+    def __init__(
+        self, words: Sequence[str], *, threads: int, at_once: int = 1, patience_seconds: float = 600.0
+    ) -> None:
         self.words, self.threads, self.patience_seconds = list(words), threads, patience_seconds
+        self.at_once = at_once
         self.child: subprocess.Popen[bytes] | None = None
         self.stopped = False
 
@@ -55,7 +61,7 @@ class Command:
         """
         user = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
         signal.signal(signal.SIGTERM, self._stop)
-        environment = {"OMP_NUM_THREADS": str(self.threads), **os.environ}
+        environment = {"OMP_NUM_THREADS": str(self.threads), SIDE_BY_SIDE: str(self.at_once), **os.environ}
         prepare = _child_of_a_job(user)
         with _locked(submitit.JobEnvironment().paths.folder / "lock") as lock:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, user})
@@ -77,7 +83,9 @@ class Command:
         if self.child is not None:
             with contextlib.suppress(ChildProcessError):  # it has ended already
                 os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
-        return DelayedSubmission(type(self)(self.words, threads=self.threads, patience_seconds=self.patience_seconds))
+        return DelayedSubmission(
+            type(self)(self.words, threads=self.threads, at_once=self.at_once, patience_seconds=self.patience_seconds)
+        )
 
     def _stop(self, *_: object) -> None:
         """Handler of SIGTERM: pass it on, once, since a second one would not wait for the checkpoint."""

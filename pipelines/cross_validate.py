@@ -3,14 +3,14 @@
 python pipelines/cross_validate.py BUNDLE --datalist DATALIST.json -o DIR [--folds 5] [--fold K ...] [--jobs N]
     [--merge] [--seed 42] [--with-test] [--overlay NAME ...] [--device cpu|cuda|cuda:1] [key=value ...]
 
-Folds keep patients together. Each fold is trained in DIR/fold_K, which is itself a bundle, and scored on its own
-cases; a fold that was begun goes on (`--resume`), one that is done is not done again. A folder takes folds of one data
-list, bundle and configuration only; device, workers and `stop_after_minutes` may differ. `--jobs` runs as many folds at
-once, each with its share of the cores; `--fold` takes some of them, so that folds can run side by side on other
-machines. When all are there, DIR/scores.csv and DIR/summary.json hold the scores of every case by the network that
-never saw its patient, and DIR/ensemble is a bundle of all folds' networks. The test part of the data list stays apart
-and the ensemble is scored on it, unless `--with-test` deals it out with the rest. `--merge` makes the table and the
-ensemble of folds that are all done, and trains nothing. submit_slurm.py makes jobs of the folds, for a cluster.
+Folds keep patients together. Each fold is trained in DIR/fold_K, which is itself a bundle, and scored on its own cases;
+a fold that was begun goes on (`--resume`), one that is done is not done again. A folder takes folds of one data list,
+bundle and configuration only; device, workers and `stop_after_minutes` may differ. `--jobs` runs as many folds at once,
+each with its share of the cores and the memory; `--fold` takes some of them, so that folds can run side by side on
+other machines. When all are there, DIR/scores.csv and DIR/summary.json hold the scores of every case by the network
+that never saw its patient, and DIR/ensemble is a bundle of all folds' networks. The test part of the data list stays
+apart and the ensemble is scored on it, unless `--with-test` deals it out with the rest. `--merge` makes the table and
+the ensemble of folds that are all done, and trains nothing. submit_slurm.py makes jobs of the folds, for a cluster.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def deal(options: argparse.Namespace) -> list[Path]:
 
 
 def run_together(folds: Sequence[int], options: argparse.Namespace) -> None:
-    """This command for each fold alone, `--jobs` of them at once, each with its share of the cores."""
+    """This command for each fold alone, `--jobs` of them at once, each with its share of the cores and the memory."""
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
 

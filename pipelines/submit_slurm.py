@@ -134,7 +134,9 @@ class Jobs:
             else:
                 executor = submitit.LocalExecutor(target, max_num_timeout=most)
                 executor.update_parameters(**local_parameters(self.options, gpu=gpu))
-            job = executor.submit(cluster_job.Command(self.commands[name], threads=self.options.cpus))
+            at_once = min(self.options.jobs, self.options.folds)
+            command = cluster_job.Command(self.commands[name], threads=self.options.cpus, at_once=at_once)
+            job = executor.submit(command)
         except (RuntimeError, OSError) as error:
             raise BundleError(f"{name} could not be submitted", got=str(error).strip()) from error
         self.known[name] = Submitted(self.options.executor, job.job_id, str(job.paths.stdout))

@@ -6,6 +6,7 @@ import pickle
 import pydoc
 import subprocess
 import sys
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -22,9 +23,11 @@ from monai.transforms import (
 )
 from torch.utils.data import DataLoader
 
+from medseg import processes
 from medseg.datasets import CaseDataset, EpochSampler, cases
 from medseg.datasets.items import size_bytes
 from medseg.errors import BundleError, LabelError, MedsegError
+from medseg.processes import SIDE_BY_SIDE
 
 N = 5
 
@@ -129,17 +132,47 @@ def test_preprocessing_runs_once_a_case_when_cached() -> None:
     assert sorted(calls) == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
-@pytest.mark.parametrize(("processes", "kept"), [(1, N), (2, N // 2)])
-def test_processes_that_train_together_share_the_memory(
-    processes: int, kept: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("others", "kept"), [({}, N), ({"LOCAL_WORLD_SIZE": "2"}, N // 2), ({SIDE_BY_SIDE: "2"}, N // 2)], ids=str
+)
+def test_processes_that_train_together_or_side_by_side_share_the_memory(
+    others: dict[str, str], kept: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Half of the memory holds all cases, which each process would keep."""
-    needed = sum(size_bytes(item) for item in dataset()._cached.values())
-    monkeypatch.setattr(cases, "memory_bytes", lambda: 2 * needed)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    half_the_memory_is(monkeypatch, all_cases_bytes())
+    for name, number in others.items():
+        monkeypatch.setenv(name, number)
     dataset()
-    told = [f"{kept} of {N} cases are kept in memory"] if kept < N else []
-    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == told
+    assert told(caplog) == ([f"{kept} of {N} cases are kept in memory"] if kept < N else [])
+
+
+def test_the_data_sets_of_a_process_share_the_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Training and validation; what a data set kept that is gone is free again."""
+    half_the_memory_is(monkeypatch, all_cases_bytes())
+    training = dataset()
+    dataset()
+    assert told(caplog) == [f"0 of {N} cases are kept in memory"]
+    assert len(training._cached) == N
+    del training
+    caplog.clear()
+    dataset()
+    assert told(caplog) == []
+
+
+def all_cases_bytes() -> int:
+    return sum(size_bytes(item) for item in dataset()._cached.values())
+
+
+def half_the_memory_is(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Of a process that keeps nothing yet."""
+    monkeypatch.setattr(cases, "_KEPT_BYTES", WeakKeyDictionary())
+    monkeypatch.setattr(processes, "memory_bytes", lambda: 2 * size)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage().partition(" (")[0] for record in caplog.records]
 
 
 def test_augmentation_in_place_leaves_the_cache_alone() -> None:

@@ -55,9 +55,9 @@ def started(files: list[Path]) -> subprocess.Popen[bytes]:
 
 def test_exit_codes_are_by_name_and_no_more_run_at_once_than_asked_for(tmp_path: Path) -> None:
     code = (
-        "import pathlib, sys, time; here = pathlib.Path(sys.argv[1]); (here / sys.argv[2]).touch(); "
+        "import os, pathlib, sys, time; here = pathlib.Path(sys.argv[1]); (here / sys.argv[2]).touch(); "
         "time.sleep(0.2); alone = len(list(here.iterdir())) == 1; (here / sys.argv[2]).unlink(); "
-        "sys.exit(int(sys.argv[2]) if alone else 9)"
+        "sys.exit(int(sys.argv[2]) if alone and os.environ['MEDSEG_SIDE_BY_SIDE'] == '1' else 9)"
     )
     commands = {str(i): [sys.executable, "-c", code, str(tmp_path), str(i)] for i in range(3)}
     assert run_side_by_side(commands, at_once=1, environment=os.environ) == {"0": 0, "1": 1, "2": 2}

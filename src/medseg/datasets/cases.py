@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from monai.transforms import Compose, Randomizable, RandomizableTrait
@@ -15,7 +17,7 @@ from medseg.datasets.cache import DiskCache
 from medseg.datasets.items import Item, copy_of, lean, size_bytes
 from medseg.datasets.threads import single_threads
 from medseg.errors import BundleError, MedsegError, user_error
-from medseg.processes import memory_bytes, on_this_machine
+from medseg.processes import memory_share_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +47,8 @@ class CaseDataset(Dataset[Item | list[Item]]):
         True preprocesses all cases now, with threads, and keeps the results; False preprocesses at each access.
     memory_gib
         What the kept cases may take at most; those beyond it are prepared, or read from disk, at each access, and a
-        warning says how many. None: half of the memory of the machine, or of its container; of several processes that
-        train together each takes its share of that.
+        warning says how many. None: half of the memory of the machine, or of its container or job, less what other
+        data sets of this process keep. Processes that train together, and runs begun at once, have a share each.
     disk_cache
         Folder of a `DiskCache`, which the next run reads; None for none.
     disk_gib
@@ -81,8 +83,7 @@ class CaseDataset(Dataset[Item | list[Item]]):
         self._disk = None
         if disk_cache is not None:
             self._disk = DiskCache(disk_cache, transforms=self.preprocessing, most_gib=disk_gib)
-        share = memory_bytes() // (2 * on_this_machine())
-        self._most_bytes = share if memory_gib is None else int(memory_gib * 2**30)
+        self._most_bytes = _room_bytes() if memory_gib is None else int(memory_gib * 2**30)
         self._cached = self._preprocess_all() if cache else {}
 
     def __len__(self) -> int:
@@ -113,6 +114,7 @@ class CaseDataset(Dataset[Item | list[Item]]):
                 left -= size_bytes(item)
                 if left >= 0:
                     kept[i] = item
+        _KEPT_BYTES[self] = sum(map(size_bytes, kept.values()))
         self._tell(len(kept))
         return kept
 
@@ -150,6 +152,17 @@ class CaseDataset(Dataset[Item | list[Item]]):
         for one in result if isinstance(result, list) else [result]:
             one["id"] = case_id
         return result
+
+
+_KEPT_BYTES: WeakKeyDictionary[CaseDataset, int] = WeakKeyDictionary()
+"""What each data set of this process keeps: those for training and for validation have one memory together."""
+
+
+def _room_bytes() -> int:
+    half = memory_share_bytes() // 2
+    if 2 * sum(_KEPT_BYTES.values()) > half:
+        gc.collect()  # what a run that is over kept, such as the fold before, may not have been given back yet
+    return max(0, half - sum(_KEPT_BYTES.values()))
 
 
 def _composed(chain: Chain) -> Callable[[Any], Any]:

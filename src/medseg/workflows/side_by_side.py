@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from medseg.processes import SIDE_BY_SIDE, begun_side_by_side
 from medseg.signals import StopRequests
 
 _LOOK_SECONDS = 0.1
@@ -31,7 +32,7 @@ def run_side_by_side(
     at_once
         How many of them.
     environment
-        Theirs.
+        Theirs; with it each hears how many share the memory (`medseg.processes.memory_share_bytes`).
 
     Raises
     ------
@@ -39,6 +40,8 @@ def run_side_by_side(
         When all have ended, where SIGINT or SIGTERM (exit code 143) asked for it.
     """
     requests, waiting = StopRequests(), dict(commands)
+    sharing = begun_side_by_side() * max(1, min(at_once, len(commands)))
+    environment = {**environment, SIDE_BY_SIDE: str(sharing)}
     running: dict[str, subprocess.Popen[bytes]] = {}
     codes: dict[str, int] = {}
     told = False

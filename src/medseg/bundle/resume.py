@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,6 +13,9 @@ from typing import Any
 import yaml
 
 from medseg.errors import BundleError, DataError
+from medseg.files import sha256_of
+
+logger = logging.getLogger(__name__)
 
 WITHOUT_EFFECT = ("device", "workers", "worker_timeout_s", "cache_dir", "stop_after_minutes")
 """Settings of where and how fast a run is trained."""
@@ -24,6 +29,7 @@ _MAY_DIFFER = (
 )
 """Ids that say how long and on what a run goes on; the last ones are of the overlay for several processes."""
 
+_BEGINNING = ("initial_weights", "initial_weights_without")
 _TOLD = 4
 
 
@@ -58,8 +64,22 @@ def refuse_other_run(run: Path, *, now: Mapping[str, Any], outputs: Any, datalis
             next_step=_by_itself(run),
         )
     _refuse_other_settings(run, before, now)
-    _refuse_other_cases(run, Path(datalist))
+    refuse_other_cases(run, Path(datalist))
     resumable(run / "models", epochs=epochs, quiet=True)
+
+
+def with_beginning(run: Path, train: Mapping[str, Any]) -> dict[str, Any]:
+    """`train`.yaml as a resumed run writes it: it still says which weights the run was started from.
+
+    Those are not read again; whoever names others now is told that they have no effect.
+    """
+    before = yaml.safe_load((run / "configs" / "train.yaml").read_text("utf-8"))
+    kept = {name: before[name] for name in _BEGINNING if name in before and name in train}
+    for name, value in kept.items():
+        if train[name] and train[name] != value:
+            text = "%s=%s has no effect: the run goes on from its checkpoint; it was started with %s"
+            logger.warning(text, name, train[name], value or "none")
+    return {**train, **kept}
 
 
 def _configuration(run: Path) -> dict[str, Any]:
@@ -94,12 +114,19 @@ def _listed(names: list[str], values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={values.get(name, 'not set')}" for name in names[:_TOLD]) + more
 
 
-def _refuse_other_cases(run: Path, datalist: Path) -> None:
+def refuse_other_cases(run: Path, datalist: Path) -> None:
+    """Refuse a datalist whose training or validation cases are others than those of the run's own, if it has one.
+
+    Raises
+    ------
+    DataError
+        Which cases are more, fewer, or of other files.
+    """
     if not (run / "datalist.json").is_file():
         return
     for section in ("training", "validation"):
         old, new = _cases(run / "datalist.json", section), _cases(datalist, section)
-        changed = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
+        changed = sorted(name for name in old.keys() & new.keys() if not _same_files(old[name], new[name]))
         if old.keys() != new.keys() or changed:
             raise DataError(
                 f"datalist {datalist}: other {section} cases than the run {run.name} was started with",
@@ -109,10 +136,31 @@ def _refuse_other_cases(run: Path, datalist: Path) -> None:
             )
 
 
-def _cases(datalist: Path, section: str) -> dict[str, Any]:
-    """What tells each case's files from others: their hashes, as far as they are known."""
+def _cases(datalist: Path, section: str) -> dict[str, dict[str, Any]]:
+    """By id: the files of each case, and their hashes where the list has them."""
     content = json.loads(datalist.read_text(encoding="utf-8"))
-    return {item["id"]: item.get("sha256") for item in content[section]}
+    return {
+        item["id"]: {
+            "sha256": item.get("sha256"),
+            "files": [datalist.parent / item[key] for key in ("image", "label") if key in item],
+        }
+        for item in content[section]
+    }
+
+
+def _same_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    if old["sha256"] and new["sha256"]:
+        return bool(old["sha256"] == new["sha256"])
+    return all(_same_file(*pair) for pair in zip(old["files"], new["files"], strict=True))
+
+
+def _same_file(old: Path, new: Path) -> bool:
+    """Of lists without hashes; by its name where what the run was started with is not there any more."""
+    if os.path.realpath(old) == os.path.realpath(new):
+        return True
+    if old.is_file() and new.is_file():
+        return sha256_of(old) == sha256_of(new)
+    return old.name == new.name
 
 
 def _difference(new: Mapping[str, Any], old: Mapping[str, Any], changed: list[str]) -> str:

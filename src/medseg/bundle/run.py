@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from medseg.bundle.pack import own_files
+from medseg.bundle.resume import refuse_other_run, with_beginning
 from medseg.errors import BundleError, OutputError
 from medseg.files import OnlyProcess, atomic_write
 
@@ -80,6 +81,7 @@ def _open(workflow: Any, run_dir: str, *, datalist: str, resume: bool) -> None:
         _refuse_second_process(target)
         if resume:
             _refuse_other_run(workflow, target, configs, datalist)
+            configs["train.yaml"] = with_beginning(target, configs["train.yaml"])
         _write_configs(configs, source, target / "configs")  # first: it makes the folder known as one of a run
         if Path(datalist).resolve() != target / "datalist.json":
             copy_datalist(datalist, target / "datalist.json")
@@ -148,8 +150,6 @@ def _is_run(folder: Path) -> bool:
 
 
 def _refuse_other_run(workflow: Any, target: Path, configs: Mapping[str, Any], datalist: str) -> None:
-    from medseg.bundle.resume import refuse_other_run
-
     refuse_other_run(
         target,
         now={**configs["common.yaml"], **configs["train.yaml"]},

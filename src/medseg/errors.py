@@ -29,6 +29,11 @@ class MedsegError(ValueError):
         super().__init__("; ".join(parts))
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its name where it says nothing, as when an empty file is read."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class ImageError(MedsegError):
     """A file that is unreadable, or whose pixels cannot be a medical image."""
 

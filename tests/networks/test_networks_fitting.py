@@ -12,7 +12,7 @@ from monai.networks.nets import DynUNet, UNet
 from medseg.errors import BundleError
 from medseg.networks import UNet2d
 from medseg.networks.fitting import fit, with_channels
-from medseg.networks.weights import start_weights
+from medseg.networks.weights import load_weights, start_weights
 
 
 def unet(*, inputs: int = 1, outputs: int = 2, wide: int = 4) -> UNet:
@@ -191,12 +191,28 @@ class Foreign:
     [
         ({"state_dict": {}, "epoch": 3}, "not weights alone; got an empty dict"),
         ([1, 2], "not weights alone; got a list"),
-        ({"model": Foreign()}, r"without running code of the file; got .*; save them where the file is from"),
+        (
+            {"model": Foreign()},
+            r"without running code of the file; got Unsupported global.*; save them where the file is",
+        ),
+        (
+            {name: tensor * float("nan") for name, tensor in unet().state_dict().items()},
+            r"weights that are not finite; got \d+ tensors, such as \S+; name weights of",
+        ),
     ],
-    ids=["no tensors", "list", "a pickled object"],
+    ids=["no tensors", "list", "a pickled object", "not finite"],
 )
 def test_a_file_without_weights_is_refused(content: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=message):
         start_weights(unet(), path=saved(content, tmp_path))
     with pytest.raises(BundleError, match="no weights to start from; expected a file, or the name or folder"):
         start_weights(unet(), path=str(tmp_path / "absent.pt"))
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"cut short"], ids=["empty", "damaged"])
+def test_a_file_that_cannot_be_read_is_named(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    for read in (start_weights, load_weights):
+        with pytest.raises(BundleError, match=rf"{name}: .*; got \w+"):
+            read(unet(), path=str(tmp_path / name))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from medseg.errors import BundleError
+from medseg.errors import BundleError, first_line
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def layers(network: nn.Module, input_shape: Sequence[int]) -> list[Layer]:
         with torch.no_grad():
             shadow(torch.empty(tuple(input_shape), device="meta"))
     except (RuntimeError, ValueError, IndexError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         what = f"{type(network).__name__} does not take an input of shape {_shape_text(input_shape)}: {reason}"
         raise BundleError(what) from error
     return [

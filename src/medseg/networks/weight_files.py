@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from medseg.errors import BundleError
+from medseg.errors import BundleError, first_line
 
 NESTED = ("evaluated", "state_dict", "model_state_dict", "model", "network", "network_weights", "net")
 """Under which key checkpoints hold their weights: ours of a run, MONAI's zoo, Lightning's, nnU-Net's."""
@@ -70,12 +72,20 @@ def _content(path: Path) -> Mapping[str, Any]:
     except Exception as error:
         raise BundleError(
             f"{path}: no weights that can be read without running code of the file",
-            got=str(error).splitlines()[0],
+            got=_refused(error),
             next_step="save them where the file is from: torch.save(network.state_dict(), FILE)",
         ) from error
     if not isinstance(content, dict):
         raise _not_weights(path, f"a {type(content).__name__}")
     return content
+
+
+def _refused(error: Exception) -> str:
+    """What torch has met; its first line tells how to run the file's code."""
+    if not isinstance(error, UnpicklingError):
+        return first_line(error)
+    found = re.search(r"WeightsUnpickler error: *(\S.*)", str(error))
+    return found[1] if found else "no file that torch.save has written"
 
 
 def _not_weights(path: Path, got: str) -> BundleError:
@@ -84,8 +94,12 @@ def _not_weights(path: Path, got: str) -> BundleError:
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
         raise BundleError(f"{path} needs safetensors", next_step="pip install 'medseg[safetensors]'") from error
-    tensors: dict[str, torch.Tensor] = load_file(path)
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"{path}: no .safetensors file that can be read", got=first_line(error)) from error
     return tensors

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from medseg.errors import BundleError
+from medseg.errors import BundleError, first_line
 from medseg.files import sha256_of
 from medseg.networks.ensemble import Ensemble
 from medseg.networks.fitting import fit
@@ -60,7 +60,7 @@ def _loaded(network: torch.nn.Module, path: str) -> torch.nn.Module:
     except Exception as error:
         raise BundleError(
             f"{path}: the weights do not load into the bundle's network",
-            got=str(error).splitlines()[0],
+            got=first_line(error),
             expected="the state dict of network_def in configs/common.yaml",
         ) from error
     return network
@@ -103,7 +103,7 @@ def start_weights(
     Raises
     ------
     BundleError
-        The file holds no weights, or nearly none that fit; or a pattern fits nothing.
+        The file holds no weights, nearly none that fit, or some that are not finite; or a pattern fits nothing.
     """
     if path is None and leave:
         raise BundleError("patterns of what not to load, and no weights to load", got=", ".join(leave))
@@ -130,6 +130,13 @@ def _start_from(network: torch.nn.Module, path: Path, leave: Sequence[str]) -> s
             got=f"{len(found.tensors)} of {found.total} tensors, {found.share:.1%} of the values",
             expected=f"names such as {', '.join(list(found.skipped)[:2])}; the file has {', '.join(found.extra[:2])}",
             next_step="give the network that the weights are from: network_def in configs/common.yaml",
+        )
+    spoilt = [name for name, tensor in found.tensors.items() if not torch.isfinite(tensor).all()]
+    if spoilt:
+        raise BundleError(
+            f"{path}: weights that are not finite",
+            got=f"{len(spoilt)} tensors, such as {spoilt[0]}",
+            next_step="name weights of a training that went well",
         )
     network.load_state_dict(found.tensors, strict=False)
     return set(found.tensors)

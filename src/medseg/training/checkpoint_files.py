@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from medseg.errors import BundleError
+from medseg.errors import BundleError, first_line
 from medseg.files import atomic_write, sha256_of
 from medseg.training.failures import no_space
 
@@ -113,7 +113,7 @@ def _load(path: Path, needed: Sequence[str]) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         missing = [name for name in needed if name not in state]
     except Exception as error:
-        raise BundleError(f"{path}: the checkpoint cannot be read", got=str(error).splitlines()[0]) from error
+        raise BundleError(f"{path}: the checkpoint cannot be read", got=first_line(error)) from error
     if missing:
         raise BundleError(f"{path}: no checkpoint of a run", got=f"a file without {', '.join(missing)}")
     return state

@@ -15,7 +15,7 @@ import torch
 from ignite.engine import Events
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from medseg.errors import BundleError
+from medseg.errors import BundleError, first_line
 from medseg.files import SharedFolder
 from medseg.processes import is_first, launched
 from medseg.training.checkpoint_files import LAST, load_checkpoint, save_checkpoint, save_weights
@@ -162,7 +162,7 @@ class Checkpoints:
             except (RuntimeError, KeyError, ValueError) as error:
                 raise BundleError(
                     f"{self.folder / LAST}: the checkpoint does not fit the {name} of this run",
-                    got=str(error).splitlines()[0],
+                    got=first_line(error),
                     next_step="resume with the settings that the run was started with",
                 ) from error
         for group, rate in zip(self.parts["optimizer"].param_groups, rates or (), strict=False):

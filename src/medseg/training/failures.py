@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from ignite.engine import Events
 
-from medseg.errors import MedsegError, TrainingError
+from medseg.errors import MedsegError, TrainingError, first_line
 from medseg.signals import TERMINATED, StopRequests
 from medseg.training.distributed import lost_process
 
@@ -69,7 +69,7 @@ def no_space(what: str, error: BaseException) -> TrainingError:
     """The disk is full: `what` could not be written."""
     return TrainingError(
         f"{what} could not be written",
-        got=str(error).splitlines()[0],
+        got=first_line(error),
         next_step="free some space and go on; the last checkpoint that was written is whole",
     )
 
@@ -99,7 +99,7 @@ def _dead_worker(error: BaseException) -> TrainingError | None:
     slow = "timed out" in str(error)
     return TrainingError(
         f"a data-loader worker {'does not answer' if slow else 'has died'}",
-        got=str(error).splitlines()[0].strip(),
+        got=first_line(error),
         expected="a batch",
         next_step="resume with fewer workers (workers=0 shows what goes wrong)"
         + ("" if slow else "; most often memory ran out, or shared memory in a container: --shm-size"),

@@ -52,6 +52,16 @@ def test_the_shipped_bundles_with_each_overlay_have_no_mistake(name: str):
         assert [finding.text() for finding in check(folder, overlays=overlay)] == []
 
 
+def test_an_overlay_for_what_another_one_has_replaced_is_told_the_order_that_works():
+    folder = find_bundle("ct_sarcoma")
+    (finding,) = check(folder, "train", overlays=["deep_supervision", "smoke"])
+    assert "DynUNet takes no argument channels" in finding.text()
+    assert finding.hint == (
+        "deep_supervision has put DynUNet in its place: give --overlay smoke before --overlay deep_supervision"
+    )
+    assert check(folder, "train", overlays=["smoke", "deep_supervision"]) == []
+
+
 @pytest.mark.parametrize("purpose", ["train", "evaluate", "inference"])
 def test_one_command_alone_has_no_mistake(purpose: str):
     assert check(find_bundle("mr_hippocampus"), purpose, overlays=["smoke"]) == []

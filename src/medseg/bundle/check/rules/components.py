@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from medseg.bundle.check.context import Context
@@ -119,6 +120,7 @@ def _arguments(
         hint = did_you_mean(key, set(takes.names) - set(given), cutoff=0.85 if takes.open else 0.6)
         hint = hint or did_you_mean(key, lacked)
         hint = hint or (None if takes.open else did_you_mean(key, takes.names))  # given already, and once more misspelt
+        hint = _other_order(context, given[key], target) or hint
         if takes.open and hint is None:
             continue  # handed on to what text does not tell
         make = context.warning if takes.open else context.error
@@ -131,6 +133,15 @@ def _arguments(
     for key, one in given.items():
         if key in takes.parameters:
             yield from _type(context, f"{name}::{key}", one, takes, key)
+
+
+def _other_order(context: Context, argument: Node, target: Node) -> str | None:
+    """Of an overlay's argument for what an overlay before it has replaced, such as the network: how both can be had."""
+    overlays = [str(file) for file in context.merged.plan.overlays]
+    if argument.file not in overlays or target.file not in overlays[: overlays.index(argument.file)]:
+        return None
+    later, earlier = Path(argument.file).stem, Path(target.file).stem
+    return f"{earlier} has put {target.content} in its place: give --overlay {later} before --overlay {earlier}"
 
 
 def _type(context: Context, name: str, node: Node, takes: Signature, key: str) -> Iterator[Finding]:

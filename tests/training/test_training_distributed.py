@@ -290,6 +290,8 @@ def test_processes_without_the_overlay_are_refused(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(ValueError, match=r"2 processes were started for a configuration of one.*--overlay multi_gpu"):
+    with pytest.raises(
+        ValueError, match=r"2 processes were started for a configuration of one.*--overlay multi_gpu.*name the bundle"
+    ):
         train("cxr_heart_lung", datalist=pictures, run_dir=tmp_path / "run", overrides=TINY["cxr_heart_lung"] | COMMON)
     assert not (tmp_path / "run").exists()

@@ -144,7 +144,8 @@ def first_alone(action: Callable[[], None]) -> None:
     if launched()[1] > processes():
         raise BundleError(
             f"{launched()[1]} processes were started for a configuration of one, each would do the same",
-            next_step="add --overlay multi_gpu, or configs/multi_gpu.yaml behind the configuration files",
+            next_step="add --overlay multi_gpu, or configs/multi_gpu.yaml behind the configuration files; "
+            "a run's folder has no overlays: to go on with it, name the bundle that it was started from",
         )
     said = [""]
     try:

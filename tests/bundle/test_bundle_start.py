@@ -9,6 +9,7 @@ import pytest
 
 from medseg.bundle import find_bundle, initial_weights_file
 from medseg.errors import BundleError
+from medseg.networks.weights import IN_CHECKPOINT
 
 
 def test_a_name_a_folder_and_a_file_lead_to_the_same_weights() -> None:
@@ -20,7 +21,7 @@ def test_a_name_a_folder_and_a_file_lead_to_the_same_weights() -> None:
 def test_nothing_is_looked_for_without_a_source_or_when_a_run_goes_on() -> None:
     assert initial_weights_file(None) is None
     assert initial_weights_file(None, resume=True) is None
-    assert initial_weights_file("long/gone.pt", resume=True) == ""
+    assert initial_weights_file("long/gone.pt", resume=True) == IN_CHECKPOINT
 
 
 def test_what_is_no_bundle_or_has_no_weights_is_refused(tmp_path: Path) -> None:

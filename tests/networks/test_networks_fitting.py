@@ -12,7 +12,7 @@ from monai.networks.nets import DynUNet, UNet
 from medseg.errors import BundleError
 from medseg.networks import UNet2d
 from medseg.networks.fitting import fit, with_channels
-from medseg.networks.weights import load_weights, start_weights
+from medseg.networks.weights import IN_CHECKPOINT, load_weights, start_weights
 
 
 def unet(*, inputs: int = 1, outputs: int = 2, wide: int = 4) -> UNet:
@@ -166,7 +166,7 @@ def test_a_head_for_labels_of_another_meaning_is_left_out_by_name(tmp_path: Path
         start_weights(network, path=saved(trained.state_dict(), tmp_path), leave=["head.*"])
     with pytest.raises(BundleError, match=r"no weights to load; got head"):
         start_weights(network, path=None, leave=["head"])
-    start_weights(network, path="", leave=["output_block.*"])  # of a run that goes on from its checkpoint
+    start_weights(network, path=IN_CHECKPOINT, leave=["output_block.*"])
     with pytest.raises(BundleError, match=r"patterns are a list; got 'output\*'; expected '\[\"output\*\"\]'"):
         start_weights(network, path=saved(trained.state_dict(), tmp_path), leave="output*")
 

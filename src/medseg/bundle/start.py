@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def initial_weights_file(source: str | None, *, resume: bool = False) -> str | None:
-    """The file with the weights that training starts from; "" where a resumed run has its own in its checkpoint.
+    """The file with the weights that training starts from; `IN_CHECKPOINT` where a resumed run has them there.
 
     Parameters
     ----------
@@ -27,8 +27,12 @@ def initial_weights_file(source: str | None, *, resume: bool = False) -> str | N
     BundleError
         It is none of these, or the bundle comes without models/model.pt.
     """
-    if source is None or resume:
-        return None if source is None else ""
+    if source is None:
+        return None
+    if resume:
+        from medseg.networks.weights import IN_CHECKPOINT  # late: it brings torch
+
+        return IN_CHECKPOINT
     if Path(source).is_file():
         return str(Path(source).resolve())
     bundle = find_bundle(source)

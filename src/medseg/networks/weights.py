@@ -19,6 +19,8 @@ from medseg.networks.weight_files import read_checkpoint, read_tensors
 
 logger = logging.getLogger(__name__)
 
+IN_CHECKPOINT = ""
+"""In place of a file: the run is resumed, its checkpoint has the weights."""
 _TOLD = 4
 
 
@@ -92,7 +94,7 @@ def start_weights(
         As it was initialised.
     path
         File with weights to start from: a state dict, a checkpoint that holds one, or .safetensors; None keeps the
-        initialisation, and so does "", for a run that is resumed and takes them from its checkpoint.
+        initialisation, and so does `IN_CHECKPOINT`, for a run that is resumed.
     device
         Where it will be trained.
     leave
@@ -107,9 +109,10 @@ def start_weights(
     """
     if path is None and leave:
         raise BundleError("patterns of what not to load, and no weights to load", got=", ".join(leave))
-    loaded = _start_from(network, Path(path), leave) if path else set[str]()
+    file = None if path is None or path == IN_CHECKPOINT else Path(path)
+    loaded = set[str]() if file is None else _start_from(network, file, leave)
     raw = freeze_parts(network, freeze) - loaded
-    if raw and path != "":
+    if raw and path != IN_CHECKPOINT:
         text = "%d frozen tensors are not from trained weights and stay as they were drawn at random: %s"
         logger.warning(text, len(raw), ", ".join(sorted(raw)[:_TOLD]) + (", ..." if len(raw) > _TOLD else ""))
     kernel_axes = max((parameter.ndim for parameter in network.parameters()), default=0)

@@ -40,6 +40,15 @@ def test_one_label_stored_as_white_is_the_one_stored_as_1(
     assert f"predictions hold 1, truth {white}: both are taken for label 1" in caplog.text
 
 
+def test_images_in_place_of_truth_are_told_and_not_scored(tmp_path: Path) -> None:
+    ours = write(tmp_path / "ours", {"a": [0, 1, 1, 0], "atlas": [0, 1, 1, 0]})
+    image = np.random.default_rng(0).integers(0, 256, 400)
+    truth = write(tmp_path / "truth", {"a": image.tolist(), "atlas": np.repeat(np.arange(100), 4).tolist()})
+    a, atlas = score(ours, truth, output_dir=tmp_path / "scores").cases
+    assert "a.nii.gz: looks like an image, not like a mask; got" in str(a.reason)
+    assert "size" in str(atlas.reason)  # a hundred labels are no image: only its grid is another
+
+
 def test_labels_that_only_one_side_has_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ours = write(tmp_path / "ours", {"a": [0, 1, 1, 0]})
     truth = write(tmp_path / "truth", {"a": [0, 2, 3, 0]})
@@ -83,6 +92,10 @@ def test_scores_do_not_take_the_place_of_what_lies_beside_the_masks(tmp_path: Pa
     for name in ("ours", "truth"):
         write(tmp_path / name, {"a": [0, 1]})
     (tmp_path / side / "report.json").write_text("of predict", encoding="utf-8")
-    with pytest.raises(OutputError, match="got the folder of the masks"):
+    with pytest.raises(OutputError, match="got a folder of masks"):
         score(tmp_path / "ours", tmp_path / "truth", output_dir=tmp_path / side)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "b_manifest.json").touch()
+    with pytest.raises(OutputError, match="got a folder of masks"):
+        score(tmp_path / "ours", tmp_path / "truth", output_dir=tmp_path / "others")
     assert (tmp_path / side / "report.json").read_text(encoding="utf-8") == "of predict"

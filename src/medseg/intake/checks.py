@@ -19,6 +19,9 @@ from medseg.processes import memory_bytes
 LABEL_TOLERANCE = 1e-3
 """How far a stored label may lie from an integer: scaled NIfTI masks come back as 0.9999999."""
 
+_MANY_LABELS = 50
+"""From more values than this on a mask is asked whether it is an image."""
+
 _SINGULAR = 1e-6
 _MASK_FOLLOWS = "repair its image by medseg data fix --tilt, then put the mask onto that one's grid by --resample-label"
 
@@ -151,7 +154,7 @@ def checked_label(label: Image) -> Image:
     Raises
     ------
     LabelError
-        Values that are no integers, negative, not finite, or beyond int32.
+        Values that are no integers, negative, not finite, or beyond int32; or those of an image.
     """
     array = label.array
     _refuse_empty(array, label.source)
@@ -164,6 +167,8 @@ def checked_label(label: Image) -> Image:
             got=f"{low} to {high}",
             expected="integers from 0 (background) up",
         )
+    if high > _MANY_LABELS:
+        _refuse_image(array, label.source)
     dtype = np.uint8 if high <= 255 else np.uint16 if high <= 65535 else np.int32
     return replace(label, array=array.astype(dtype))
 
@@ -173,6 +178,27 @@ def _refuse_empty(array: Array, path: Path) -> None:
         raise ImageError(f"{path}: holds no voxels", got=f"size {array.shape}")
     if array.dtype.kind not in "biuf":
         raise ImageError(f"{path}: its values are no plain numbers", got=array.dtype, expected="one number per voxel")
+
+
+def _refuse_image(array: Array, path: Path) -> None:
+    """An image whose values are whole numbers, in place of its mask: hardly two voxels side by side are equal.
+
+    An atlas, or a map of a thousand cells, has as many values, but within a region neighbours are of one.
+    """
+    one, other = array[1:], array[:-1]
+    inside = (one != 0) & (other != 0)
+    pairs = int(np.count_nonzero(inside))
+    equal = int(np.count_nonzero(inside & (one == other)))
+    if 2 * equal >= pairs:
+        return
+    values = int(np.unique(array).size)
+    if values > _MANY_LABELS:
+        raise LabelError(
+            f"{path}: looks like an image, not like a mask",
+            got=f"{values} values; of neighbours above 0 {equal / pairs:.0%} have the same",
+            expected="regions of one value each",
+            next_step="give the masks: are the folders of images and masks exchanged?",
+        )
 
 
 def _rounded(array: Array, path: Path) -> Array:

@@ -17,7 +17,7 @@ from medseg.evaluation import CaseScore, ScorePlan, label_values, score_case, su
 from medseg.evaluation.strata import read_all_strata
 from medseg.evaluation.table import CASES_FILE, CaseRecord, truth_sha256, write_cases
 from medseg.intake import find_inputs, read_label
-from medseg.intake.own_outputs import manifests_in, output_of
+from medseg.intake.own_outputs import manifest_path, manifests_in, output_of
 from medseg.outputs import CaseReport, Report, prepare_output_folder, write_report
 from medseg.workflows.stratified import add_strata, known_patients
 
@@ -87,10 +87,11 @@ def score(
 
 
 def _refuse_folder_of_masks(folder: Path, predictions: Path, truth: Path) -> None:
-    if folder.resolve() in (predictions.resolve(), truth.resolve()):
+    is_one_of_them = folder.resolve() in (predictions.resolve(), truth.resolve())
+    if is_one_of_them or any(folder.glob(manifest_path(Path(), "*").name)):
         raise OutputError(
             f"output folder {folder}",
-            got="the folder of the masks",
+            got="a folder of masks",
             expected="another one: report.json and the tables of whoever made the masks would be replaced",
             next_step="name another folder",
         )

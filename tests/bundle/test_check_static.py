@@ -67,6 +67,16 @@ def test_one_command_alone_has_no_mistake(purpose: str):
     assert check(find_bundle("mr_hippocampus"), purpose, overlays=["smoke"]) == []
 
 
+def test_numbers_that_no_run_can_start_with_are_told_once_each():
+    wrong = {"overlap": 1.5, "jobs": 0, "batch_size": 0, "cases_at_most": 0, "spacing_mm": [1.5, 0.0, 1.5], "seed": -1}
+    more = {"workers": -1, "learning_rate": -0.1, "validate_every": 0, "early_stop_patience": 0}
+    found = check(find_bundle("ct_lung"), overrides={**wrong, **more})
+    assert {one.code for one in found} == {"range"}
+    texts = "\n".join(one.text() for one in found)
+    for name, value in {**wrong, **more}.items():
+        assert f"which is @{name}, is out of range; got {value}; expected" in texts
+
+
 SPOILT = {
     "a key of MONAI's": ("train.yaml", "_target_: SimpleInferer", "_targt_: SimpleInferer", "unknown-key", "_target_?"),
     "a setting beside another": ("train.yaml", "epochs:", "epoch: 99\nepochs:", "unused-id", "did you mean epochs?"),
@@ -242,6 +252,7 @@ def test_an_override_beside_the_argument_that_was_meant_has_a_hint(mine: Path):
 
 def test_an_override_that_one_command_has_is_right_for_the_whole_bundle(mine: Path):
     assert check(mine, overrides={"epochs": 3, "network_def::dropout": 0.1}) == []
+    assert check(mine, overrides={"overlap": 0.25, "jobs": 1, "cases_at_most": None, "workers": 0}) == []
     assert [one.code for one in check(mine, "evaluate", overrides={"epochs": 3})] == ["unknown-override"]
 
 

@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from medseg.datasets import load_datalist
 from medseg.errors import BundleError, DataError, OutputError
 from medseg.networks import UNet2d
-from medseg.workflows import evaluate, predict, score, train
+from medseg.workflows import EvaluateCases, PredictCases, evaluate, predict, score, train
 
 
 def read(path: Path) -> Any:
@@ -109,6 +109,15 @@ def test_scores_are_those_of_the_masks_that_were_written(run: Path, volumes: Pat
     assert (summary["cases"], summary["failed_cases"]) == (1, [])
     assert summary["regions"]["anterior"]["nsd_1mm"]["n"] == 1  # as the bundle declares
     assert summary["regions"]["anterior"]["hd95_mm"]["n"] == 1
+
+
+def test_masks_without_scores_do_not_come_beside_the_scores_of_others(run: Path, volumes: Path, tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("of an evaluation", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"got the folder of an evaluation: .* name another folder"):
+        predict(run, inputs=volumes.parent / "images", output_dir=tmp_path)
+    with pytest.raises(OutputError, match="got the folder of an evaluation"):
+        PredictCases.check_folder(tmp_path)
+    EvaluateCases.check_folder(tmp_path)
 
 
 def test_scores_of_a_region_that_the_bundle_does_not_have_are_refused(run: Path, volumes: Path, tmp_path: Path) -> None:

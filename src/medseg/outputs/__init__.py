@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from medseg.outputs.algorithm import Algorithm
-from medseg.outputs.folders import check_apart, check_file_name, check_output_folder, prepare_output_folder
+from medseg.outputs.folders import (
+    check_apart,
+    check_file_name,
+    check_output_folder,
+    check_unscored,
+    prepare_output_folder,
+)
 from medseg.outputs.formats import FORMATS, Meaning, check_formats, known_formats, write_formats
 from medseg.outputs.masks import write_mask
 from medseg.outputs.predictions import save_picture, write_prediction
@@ -21,6 +27,7 @@ __all__ = [
     "check_file_name",
     "check_formats",
     "check_output_folder",
+    "check_unscored",
     "known_formats",
     "prepare_output_folder",
     "save_picture",

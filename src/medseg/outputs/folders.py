@@ -47,6 +47,23 @@ def check_output_folder(path: Path) -> None:
         raise _unwritable(path, error) from error
 
 
+def check_unscored(path: Path) -> None:
+    """Refuse a folder with the scores of an evaluation for masks without: they would stand beside other masks.
+
+    Raises
+    ------
+    OutputError
+        There is a scores.csv.
+    """
+    if (path / "scores.csv").exists():
+        raise OutputError(
+            f"output folder {path}",
+            got="the folder of an evaluation: its scores.csv would stand beside masks that it is not of",
+            expected="a folder without scores",
+            next_step="name another folder",
+        )
+
+
 def check_apart(path: Path, inputs: Iterable[Path]) -> None:
     """Refuse an output folder in which an input lies: a mask is named like its image and would take its place.
 

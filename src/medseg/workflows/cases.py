@@ -31,6 +31,7 @@ from medseg.outputs import (
     ProbabilityFiles,
     Report,
     check_apart,
+    check_unscored,
     known_formats,
     prepare_output_folder,
     write_formats,
@@ -99,6 +100,8 @@ class PredictCases:
         From the evaluator's run: nothing more can be written to the output folder, or a stage has died.
     """
 
+    check_folder = staticmethod(check_unscored)
+
     def __init__(
         self,
         *,
@@ -149,6 +152,7 @@ class PredictCases:
         self._stopped: str | None = None
         self._total = 0
         self._pipeline: Pipeline[Unit] | None = None
+        self.check_folder(self.folder)
         prepare_output_folder(self.folder)
 
     @property

@@ -12,7 +12,7 @@ from medseg.bundle import find_bundle
 from medseg.datasets import check_label_meaning, load_datalist, read_datalist
 from medseg.evaluation.strata import Strata, read_all_strata
 from medseg.intake import require_input
-from medseg.outputs import Report, check_apart, check_formats, check_output_folder
+from medseg.outputs import Report, check_apart, check_formats, check_output_folder, check_unscored
 from medseg.workflows.devices import device_setting
 from medseg.workflows.pacs import check_storing, local_input, store_results
 from medseg.workflows.stratified import add_strata
@@ -194,6 +194,7 @@ def _check_places(inputs: Path, output_dir: Path) -> None:
     """What is wrong with a path is told before torch and MONAI are loaded, which takes seconds."""
     require_input(inputs)
     check_apart(output_dir, [inputs])
+    check_unscored(output_dir)
     check_output_folder(output_dir)
 
 

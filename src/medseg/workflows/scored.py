@@ -26,7 +26,7 @@ from medseg.evaluation.measurements import Measured, measurement_summary, write_
 from medseg.evaluation.table import CASES_FILE, CaseRecord, truth_sha256, write_cases
 from medseg.files import atomic_write
 from medseg.intake import check_pair, read_label
-from medseg.outputs import save_picture
+from medseg.outputs import check_output_folder, save_picture
 from medseg.pictures import comparison
 from medseg.workflows.cases import PredictCases
 from medseg.workflows.fingerprints import input_sha256
@@ -71,6 +71,8 @@ class EvaluateCases(PredictCases):
     BundleError
         `scores` names a region that is not there.
     """
+
+    check_folder = staticmethod(check_output_folder)  # an earlier evaluation may be there: all its tables are replaced
 
     def __init__(
         self,

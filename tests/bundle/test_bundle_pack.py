@@ -111,6 +111,7 @@ def test_a_new_bundle_keeps_the_configuration_and_nothing_of_the_weights(name: s
     assert {one.where for one in diff_bundles(source, folder)} <= {"metadata", "weights", "scores", "records"}
     metadata = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert (metadata["name"], metadata["version"], metadata["eval_metrics"]) == ("ct_mine", "0.1.0", {})
+    assert metadata["medseg"]["segments"] == {}  # of the other's labels: they would name whatever is segmented now
     assert name in metadata["changelog"]["0.1.0"]
     assert [path.name for path in folder.rglob("*.pt")] == []
     assert bundle_wants(folder) == []

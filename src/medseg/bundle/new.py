@@ -1,4 +1,4 @@
-"""A new bundle made from one that is there: its configuration and scripts under another name, no weights, no scores."""
+"""A new bundle made from one that is there: its configuration and scripts; no weights, no scores, no DICOM codes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from medseg.errors import BundleError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _FIRST = "0.1.0"
+_NO_CODES: dict[str, Any] = {"segments": {}}
+"""DICOM codes: those of the source's labels would be written into the SEG and RTSTRUCT of whatever 1 and 2 are now."""
+
 _NO_WEIGHTS = {"weights_license": "not chosen yet", "weights_license_reason": "there are no weights yet"}
 
 
@@ -56,7 +59,7 @@ def new_bundle(name: str, *, source: Path, parent: Path) -> Path:
 
 
 def _metadata(name: str, metadata: dict[str, Any], source: Path) -> dict[str, Any]:
-    own = {**metadata.get("medseg", {}), **_NO_WEIGHTS} if "medseg" in metadata else {}
+    own = {**metadata.get("medseg", {}), **_NO_WEIGHTS, **_NO_CODES} if "medseg" in metadata else {}
     origin = f"first version, made from {metadata.get('name', source.name)} {metadata['version']}"
     changes = {"name": name, "version": _FIRST, "changelog": {_FIRST: origin}, "eval_metrics": {}}
     return {**metadata, **changes, **({"medseg": own} if own else {})}

@@ -165,7 +165,7 @@ def _new(arguments: argparse.Namespace) -> int:
     from medseg.bundle.new import new_bundle
 
     folder = new_bundle(arguments.name, source=find_bundle(arguments.source), parent=arguments.output)
-    text = f"{folder}: next, configs/metadata.json (labels, data), configs/common.yaml (spacing, window)"
+    text = f"{folder}: next, configs/metadata.json (labels, DICOM codes, data), configs/common.yaml (spacing, window)"
     say_result(arguments, text, {"folder": folder})
     return DONE
 

@@ -46,6 +46,14 @@ def test_montgomery_names_every_missing_mask(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
 
 
+def test_folders_of_images_in_the_folder_of_images_are_told(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name / "site_a").mkdir(parents=True)
+        noise(tmp_path / name / "site_a" / "x1.png", 1, 4)
+    with pytest.raises(DataError, match=r"got 1 such as site_a/ with x1\.png; expected .*; move them up"):
+        prepare("pairs", tmp_path, tmp_path / "d.json", **ALL)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

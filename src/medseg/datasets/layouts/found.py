@@ -98,6 +98,7 @@ def files_by_id(folder: Path) -> dict[str, list[Path]]:
 
     found: dict[str, list[Path]] = {}
     entries = sorted(folder.iterdir())
+    _refuse_folders_of_images(entries, folder)
     for path in filter(is_image, entries):
         found.setdefault(stem(path), []).append(path)
     previews = {name for name, paths in found.items() if _is_preview(name, paths, found)}
@@ -107,6 +108,29 @@ def files_by_id(folder: Path) -> dict[str, list[Path]]:
     for reason, count in unread.items():
         _log.warning("%s: passed over: %d %s", folder, count, reason)
     return {name: paths for name, paths in found.items() if name not in previews}
+
+
+def _refuse_folders_of_images(entries: Sequence[Path], folder: Path) -> None:
+    """A folder stands for a DICOM series; one of other images, of one site or patient, is no case."""
+    from medseg.intake import files
+
+    inside = {path: _within(path) for path in entries if path.is_dir() and is_image(path)}
+    found = {path: [one for one in within if files.is_plain_image(one)] for path, within in inside.items()}
+    if wrong := [path for path, images in found.items() if images and not any(map(files.is_dicom, inside[path]))]:
+        raise DataError(
+            f"{folder}: folders of images in a folder of images",
+            got=f"{len(wrong)} such as {wrong[0].name}/ with {found[wrong[0]][0].name}",
+            expected="the images themselves, and folders of DICOM series alone",
+            next_step="move them up, with the sub-folder in the name where two are called alike (patient_image.nii.gz)",
+        )
+
+
+def _within(folder: Path) -> list[Path]:
+    """What a folder holds; nothing where it may not be read, which its case tells when it is."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _is_preview(name: str, paths: Sequence[Path], found: Collection[str]) -> bool:

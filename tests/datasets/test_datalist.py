@@ -172,7 +172,10 @@ LUNGS = {0: "background", 1: "left lung", 2: "right lung"}
     ("names", "told"),
     [
         ({"0": "background", "1": "Left_Lung", "2": "right  lung"}, ""),
-        ({"0": "background", "1": "label 1", "2": "tumour"}, ""),
+        ({"0": "background", "1": "label 1", "2": "lung (right)"}, ""),
+        ({"background": 0, "left lung": 1, "right lung": 2}, ""),
+        ({"1": "label 1", "2": "tumour"}, "2 tumour; the bundle ct_lung has 2 right lung: is it the same?"),
+        ({"1": "label 1", "2": "label 2", "7": "label 7"}, "names 7 label 7: ct_lung has no such label, refuses"),
         ({"0": "background", "1": "foreground"}, "d.json: no mask holds 2 right lung, which ct_lung segments"),
         (None, ""),
     ],
@@ -183,10 +186,12 @@ def test_labels_that_a_bundle_may_know(names: Any, told: str, caplog: pytest.Log
     assert bool(told) == bool(caplog.text)
 
 
-def test_labels_with_the_values_of_others_are_refused() -> None:
-    swapped = {"labels": {"0": "background", "1": "Right lung", "2": "left lung"}}
+@pytest.mark.parametrize(
+    "names", [{"0": "background", "1": "Right lung", "2": "left lung"}, {"Right lung": 1, "left lung": 2}]
+)
+def test_labels_with_the_values_of_others_are_refused(names: Any) -> None:
     with pytest.raises(DataError, match="got 1 Right lung, 2 left lung; expected 1 left lung, 2 Right lung; write"):
-        check_label_meaning(swapped, LUNGS, path="d.json", bundle="ct_lung")
+        check_label_meaning({"labels": names}, LUNGS, path="d.json", bundle="ct_lung")
 
 
 def test_a_folder_in_place_of_a_datalist_is_told(tmp_path: Path) -> None:

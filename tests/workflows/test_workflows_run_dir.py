@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ import torch
 import yaml
 
 from medseg.bundle import check_metadata, find_bundle
+from medseg.bundle.load import build, open_workflow
 from medseg.datasets import copy_datalist, load_datalist
 from medseg.errors import BundleError, DataError
 from medseg.files import sha256_of
 from medseg.workflows import evaluate, predict, train
+from medseg.workflows.flags import learn_limits, learn_predictor
+from medseg.workflows.precision import check_precision
+from medseg.workflows.tune import tune_postprocessing
 
 FILES = [
     *(f"configs/{name}" for name in ("common.yaml", "train.yaml", "evaluate.yaml", "inference.yaml", "metadata.json")),
@@ -180,14 +184,28 @@ def test_labels_with_other_values_than_the_bundles_start_nothing(run: Path, volu
     names = check_metadata(run / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]["channel_def"]
     content["labels"] = {"0": names["0"], "1": names["2"], "2": names["1"]}
     (tmp_path / "d.json").write_text(json.dumps(content), encoding="utf-8")
-    for command, place in ((train, "run_dir"), (evaluate, "output_dir")):
+    named: dict[str, Any] = {"datalist": tmp_path / "d.json"}
+
+    def monais_own() -> None:
+        build(open_workflow(run, "evaluate", overrides={"datalist": str(named["datalist"])}), run, "dataset")
+
+    commands: list[Callable[[], Any]] = [
+        lambda: train("mr_hippocampus", **named, run_dir=tmp_path / "out"),
+        lambda: evaluate("mr_hippocampus", **named, output_dir=tmp_path / "out"),
+        lambda: tune_postprocessing("mr_hippocampus", **named),
+        lambda: learn_limits("mr_hippocampus", **named),
+        lambda: learn_predictor("mr_hippocampus", **named, dice_below=0.8),
+        lambda: check_precision("mr_hippocampus", **named),
+        monais_own,
+    ]
+    for command in commands:
         with pytest.raises(DataError, match="its labels have other values than those of the bundle mr_hippocampus"):
-            command("mr_hippocampus", datalist=tmp_path / "d.json", **{place: tmp_path / "out"})
+            command()
     assert not (tmp_path / "out").exists()
 
 
 def test_a_negative_seed_starts_nothing(volumes: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="the configuration's seed; got -1; expected a whole number from 0 on"):
+    with pytest.raises(BundleError, match="which is @seed, is out of range; got -1; expected a whole number from 0 on"):
         train("mr_hippocampus", datalist=volumes, run_dir=tmp_path / "run", overrides={"seed": -1})
     assert not (tmp_path / "run").exists()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medseg.datasets.datalist import copy_datalist, load_datalist, read_datalist
 from medseg.datasets.folds import deal_folds, write_folds
 from medseg.datasets.inputs import list_inputs
-from medseg.datasets.label_meaning import check_label_meaning
+from medseg.datasets.label_meaning import check_label_meaning, refuse_swapped_labels
 from medseg.datasets.leakage import find_leakage
 from medseg.datasets.preparation import prepare
 from medseg.datasets.splits import split_by_patient
@@ -34,6 +34,7 @@ __all__ = [
     "load_datalist",
     "prepare",
     "read_datalist",
+    "refuse_swapped_labels",
     "split_by_patient",
     "write_folds",
 ]

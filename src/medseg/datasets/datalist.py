@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medseg.datasets.label_meaning import check_label_meaning
 from medseg.datasets.problems import refuse_all
 from medseg.errors import DataError, OutputError
 from medseg.files import atomic_write
@@ -56,7 +57,13 @@ def read_datalist(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_datalist(
-    path: str | os.PathLike[str], section: str, *, at_most: int | None = None, without: Sequence[str] = ()
+    path: str | os.PathLike[str],
+    section: str,
+    *,
+    at_most: int | None = None,
+    without: Sequence[str] = (),
+    labels: Mapping[int, str] | Mapping[str, str] | None = None,
+    bundle: str = "at hand",
 ) -> list[dict[str, str]]:
     """The cases of one part, ready for a data set: `_target_: medseg.datasets.load_datalist` in a bundle.
 
@@ -71,6 +78,9 @@ def load_datalist(
     without
         Ids of cases to leave out of this part. Those of other parts stay there, so that one list does for all folds
         of a cross-validation; the log tells how many are which.
+    labels, bundle
+        Of the bundle that the cases are for, value to name, and its name: a datalist that gives a label another value
+        is refused (`check_label_meaning`). None asks nothing.
 
     Returns
     -------
@@ -85,6 +95,9 @@ def load_datalist(
     if section not in SECTIONS:
         raise DataError(f"datalist {path}: unknown part", got=repr(section), expected=f"one of {', '.join(SECTIONS)}")
     content, base = read_datalist(path), _base_of(path)
+    if labels is not None:
+        named = {int(value): name for value, name in labels.items()}
+        check_label_meaning(content, named, path=path, bundle=bundle)
     if not content[section]:
         raise DataError(
             f"datalist {path}: the part {section!r} is empty",

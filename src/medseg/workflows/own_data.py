@@ -1,4 +1,4 @@
-"""Which patients a run knows already: those of its own datalist.json."""
+"""What a bundle knows of a datalist: what its labels mean, which patients its own datalist.json has."""
 
 from __future__ import annotations
 
@@ -6,9 +6,23 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from medseg.bundle import read_metadata
+from medseg.datasets import read_datalist, refuse_swapped_labels
 from medseg.datasets.datalist import SECTIONS
 from medseg.errors import DataError
 from medseg.evaluation.table import some
+
+
+def refuse_other_labels(bundle: Path, datalist: Path) -> None:
+    """Refuse a datalist that gives a label of the bundle another value, before torch is loaded.
+
+    Raises
+    ------
+    DataError
+        It does, or it cannot be read.
+    """
+    about = read_metadata(bundle)
+    refuse_swapped_labels(read_datalist(datalist), about.labels, path=datalist, bundle=about.name)
 
 
 def refuse_known(

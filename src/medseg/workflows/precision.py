@@ -13,6 +13,7 @@ from medseg.bundle import find_bundle, read_metadata
 from medseg.bundle.load import build, open_workflow
 from medseg.case import LabelArray
 from medseg.errors import BundleError, DataError
+from medseg.workflows.own_data import refuse_other_labels
 from medseg.workflows.records import record_path, writing
 
 if TYPE_CHECKING:
@@ -76,11 +77,12 @@ def check_precision(
     BundleError
         The device does not do bfloat16 in hardware, so that nothing is to be chosen.
     DataError
-        The datalist has no test cases.
+        The datalist has no test cases, or gives a label of the bundle another value.
     """
     from medseg.workflows.predict import CaseOptions
 
     folder = find_bundle(bundle)
+    refuse_other_labels(folder, Path(datalist))
     given = {**CaseOptions(device=device).overrides(), "datalist": str(Path(datalist).resolve())}
     changes = {**(overrides or {}), **given}
     full, half = (

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from medseg.bundle import find_bundle
-from medseg.datasets import check_label_meaning, load_datalist, read_datalist
+from medseg.datasets import load_datalist
 from medseg.evaluation.strata import Strata, read_all_strata
 from medseg.intake import require_input
 from medseg.outputs import Report, check_apart, check_formats, check_output_folder, check_unscored
 from medseg.workflows.devices import device_setting
+from medseg.workflows.own_data import refuse_other_labels
 from medseg.workflows.pacs import check_storing, local_input, store_results
 from medseg.workflows.stratified import add_strata
 
@@ -150,12 +151,11 @@ def evaluate(
 
 def _check_datalist(datalist: Path, output_dir: Path, bundle: Path) -> None:
     """As `_check_places`, for the cases of a datalist; its labels have to be those of the bundle."""
-    from medseg.bundle import read_metadata
     from medseg.bundle.check.plans import refuse_zoo
 
     refuse_zoo(bundle)
-    about, cases = read_metadata(bundle), load_datalist(datalist, "test")
-    check_label_meaning(read_datalist(datalist), about.labels, path=datalist, bundle=about.name)
+    cases = load_datalist(datalist, "test")
+    refuse_other_labels(bundle, datalist)
     check_apart(output_dir, [Path(case[key]) for case in cases for key in ("image", "label")])
     check_output_folder(output_dir)
 

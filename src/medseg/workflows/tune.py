@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medseg import __version__
-from medseg.bundle import find_bundle
+from medseg.bundle import find_bundle, read_metadata
 from medseg.bundle.load import build, open_workflow
 from medseg.datasets import load_datalist, read_datalist
 from medseg.errors import BundleError, DataError, OutputError
@@ -140,8 +140,8 @@ def tune_postprocessing(
     Raises
     ------
     DataError
-        Another part than validation, training or test cases of the bundle's own run among its cases, or too few
-        patients.
+        Labels with other values than the bundle's, another part than validation, training or test cases of the bundle's
+        own run among its cases, or too few patients.
     BundleError
         Steps that cannot be told apart by label.
     """
@@ -225,7 +225,8 @@ def _items(bundle: Path, datalist: Path, part: str) -> list[dict[str, str]]:
             got=part,
             expected=f"{PART!r}: the test cases are there to measure what was chosen without them",
         )
-    items = load_datalist(datalist, part)
+    about = read_metadata(bundle)
+    items = load_datalist(datalist, part, labels=about.labels, bundle=about.name)
     patients = {item["patient"] for item in items}
     if len(patients) < LEAST_PATIENTS:
         raise DataError(
@@ -238,7 +239,6 @@ def _items(bundle: Path, datalist: Path, part: str) -> list[dict[str, str]]:
 
 
 def _plan(bundle: Path, *, device: str | None, trust: bool) -> _Plan:
-    from medseg.bundle import read_metadata
     from medseg.networks.weights import weights_sha256
     from medseg.workflows.devices import device_setting
 

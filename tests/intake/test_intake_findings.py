@@ -325,6 +325,17 @@ def test_masks_are_compared_with_the_image_of_their_name(tmp_path: Path, make_se
     assert found["f"].findings[0].repair == f"--resample-label --reference {reference.with_name('f_0000.nii.gz')}"
 
 
+def test_masks_in_sub_folders_and_with_endings_are_compared_too(tmp_path: Path) -> None:
+    for name in ("images/site", "labels/site", "atlas/site"):
+        (tmp_path / name).mkdir(parents=True)
+    values = np.arange(24).reshape(2, 3, 4).astype(np.uint8)
+    for name in ("images/site/x", "images/site/x_seg", "labels/site/x_seg", "atlas/site/y"):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    nib.save(nib.Nifti1Image(values, np.eye(4) + 9 * np.eye(4, k=3)), tmp_path / "labels" / "site" / "x_MASK.nii.gz")
+    found = {entry.path.name[:-7]: codes(entry, "error") for entry in inspect(tmp_path) if entry.kind == "mask"}
+    assert found == {"x_MASK": ["other-grid"], "x_seg": []}
+
+
 def test_a_damaged_neighbour_is_told_with_the_series(tmp_path: Path, make_series: Make) -> None:
     folder = make_series(tmp_path / "ct", [0, 2, 4])
     (folder / "002.dcm").write_bytes((folder / "002.dcm").read_bytes()[:300])

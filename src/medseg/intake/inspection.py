@@ -36,6 +36,9 @@ from medseg.intake.series import SCATTERED_STEP, Series, series_among
 from medseg.pairs import grid_findings as pair_findings
 
 _IMAGE_FOLDERS = ("images", "imagesTr", "image")
+MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg")
+"""At the end of a mask's name, in small letters: what its image's name does not have."""
+
 _LABEL_FOLDERS = ("labels", "labelsTr", "label", "masks", "mask")
 _CODES = {ImageError: "image", GeometryError: "geometry", LabelError: "label"}
 _ONE_SLICE = Finding(
@@ -230,7 +233,7 @@ def _picture_entry(series: Series, header: Header) -> Entry:
 
 
 def _plain_entry(file: Path, modality: str | None) -> Entry:
-    is_mask = file.parent.name in _LABEL_FOLDERS
+    is_mask = file.parent.name in _LABEL_FOLDERS or bool(_image_folders(file))
     entry = Entry(file, "mask" if is_mask else "image", modality=None if is_mask else modality)
     entry.findings += _errors_of(lambda: placement_findings(file), file)[0] or []
     image, found = _errors_of(lambda: read_plain(file, as_label=is_mask), file)
@@ -249,18 +252,32 @@ def _plain_entry(file: Path, modality: str | None) -> Entry:
 
 def _partner_findings(label: Image, file: Path) -> list[Finding]:
     """A mask against the image, or folder of a series, of its name beside it; nothing where there is none."""
+    own = stem(file)
+    names = [own, *(own[: -len(end)] for end in MASK_ENDINGS if own.lower().endswith(end))]
     partners = [
         image
-        for name in _IMAGE_FOLDERS
-        if (folder := file.parent.parent / name).is_dir()
+        for name in names  # its own first: scan_seg may be the mask of scan_seg, beside a scan
+        for folder in _image_folders(file)
         for image in visible(folder)
-        if (image.name if image.is_dir() else stem(image)) in (stem(file), f"{stem(file)}_0000")
+        if (image.name if image.is_dir() else stem(image)) in (name, f"{name}_0000")
         if image.is_dir() or is_plain_image(image) or is_dicom(image)
     ]
     if not partners:
         return []
     image, _ = _errors_of(lambda: read_image(partners[0]), file)
     return [] if image is None else pair_findings(image, label)
+
+
+def _image_folders(file: Path) -> list[Path]:
+    """The folders of images beside that of a mask; of labels/site_a/ the folder images/site_a/."""
+    folder = file.parent
+    if folder.name in _LABEL_FOLDERS:
+        found = [folder.parent / name for name in _IMAGE_FOLDERS]
+    elif folder.parent.name in _LABEL_FOLDERS:
+        found = [folder.parent.parent / name / folder.name for name in _IMAGE_FOLDERS]
+    else:
+        found = []
+    return [one for one in found if one.is_dir()]
 
 
 def _values_findings(image: Image) -> list[Finding]:

@@ -21,18 +21,19 @@ from medseg.errors import LabelError
 _IMAGE_FOLDERS = ("images", "imagesTr")
 _MASK_FOLDERS = ("masks", "labels", "labelsTr")
 _IMAGE_ENDINGS = ("_0000",)
-_MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg")
 NAMES_FILE = "names.yaml"
 _LOSSY = (".jpg", ".jpeg")
 
 
 def find(source: Path) -> Found:
     """The images that have a mask, and a problem for each image or mask that stands alone."""
+    from medseg.intake.inspection import MASK_ENDINGS
+
     image_folder, mask_folder = subfolder(source, *_IMAGE_FOLDERS), subfolder(source, *_MASK_FOLDERS)
     images, masks = files_by_id(image_folder), files_by_id(mask_folder)
     same = set(images) & set(masks)  # names that fit as they are keep their endings: a slice scan_0000 of scan
     images = _without_endings(images, _IMAGE_ENDINGS, same)
-    masks = _without_endings(masks, _MASK_ENDINGS, same)
+    masks = _without_endings(masks, MASK_ENDINGS, same)
     cases, problems = [], []
     for case in sorted({*images, *masks}):
         image, mask = images.get(case, []), masks.get(case, [])

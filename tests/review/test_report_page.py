@@ -189,7 +189,7 @@ def test_one_case(tmp_path: Path) -> None:
     maker.case("alone", shift=1)
     root = parse(report(maker.close(), to=tmp_path))
     assert [article.all("h3")[0].text for article in root.all("article")] == ["only case alone"]
-    assert "Only 1 case scored" in root.text
+    assert "Only 1 case scored: resampled from so few, the intervals come out too narrow" in root.text
 
 
 def test_an_empty_truth_is_counted_and_told(tmp_path: Path) -> None:

@@ -223,7 +223,8 @@ def _few(results: Results) -> list[Block]:
     cases = int(results.summary.get("cases", 0))
     if cases >= card.FEW_CASES:
         return []
-    return [Text(f"Only {counted(cases, 'case')} scored: the intervals are wide and not to be leant on.", "missing")]
+    told = "resampled from so few, the intervals come out too narrow (of one, without any width): do not lean on them"
+    return [Text(f"Only {counted(cases, 'case')} scored: {told}.", "missing")]
 
 
 def _legend(results: Results, cards: Sequence[CaseCard]) -> list[Block]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_cases_that_the_run_itself_learnt_from_or_is_tested_on_are_refused(tmp_p
     known = {**content, "validation": [], part: validation[:4]}
     for item in known[part]:
         item |= {"image": "moved away"}
-    (tmp_path / "run").mkdir()
+    shutil.copytree(find_bundle("mr_hippocampus") / "configs", tmp_path / "run" / "configs")
     (tmp_path / "run" / "datalist.json").write_text(json.dumps(known))
     with pytest.raises(DataError, match=f"holds {part} cases of the run .*; got 4 patients of its {part} part"):
         tune._items(tmp_path / "run", tmp_path / "other.json", "validation")

@@ -388,9 +388,8 @@ class PredictCases:
     def _report_what_is_done(self) -> None:
         report = self.report
         done = len(report.cases) - len(report.failed)
-        logger.warning(
-            "%s: %d of %d cases done; the same command with --resume does the rest", self._stopped, done, self._total
-        )
+        told = f"{done} of {self._total} cases done"
+        logger.warning("%s: %s; the same command with --resume does the rest", self._stopped, told)
         report_if_possible(report, self.folder)
 
 

@@ -173,6 +173,7 @@ def test_what_a_library_says_of_a_source_is_not_passed_on(
     with pytest.raises(OutputError, match="case case: no sr can be made of") as caught:
         _write(ct, labels, segments, ["nrrd", "rtstruct", "sr"])
     assert "SECRET" not in str(caught.value)
+    assert "got ValueError in outputs/test_outputs_dicom.py, line" in str(caught.value), "where to look for it"
     assert caught.value.__suppress_context__, "nor does a traceback show it"
     assert list(ct.source.parent.glob("case*")) == [], "nor are there contours of a case that failed"
 

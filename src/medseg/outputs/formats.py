@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import numpy as np
@@ -230,9 +231,15 @@ def _made_of_source(kind: str, case_id: str) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 (highdicom and pydicom raise many kinds for one wrong attribute)
         raise OutputError(
             f"case {case_id}: no {kind} can be made of what its source files say",
-            got=type(error).__name__,
+            got=f"{type(error).__name__} in {_where(error)}",
             next_step="check them with dciodvfy, or ask for nifti",
         ) from None
+
+
+def _where(error: Exception) -> str:
+    """Module and line that raised it: enough to find a fault that is not the source's, and no word of the source."""
+    last = extract_tb(error.__traceback__)[-1]
+    return f"{'/'.join(Path(last.filename).parts[-2:])}, line {last.lineno}"
 
 
 def _seg(kind: str, labels: LabelArray, source: SourceImages, meaning: Meaning) -> Any:

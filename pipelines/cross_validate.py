@@ -34,6 +34,7 @@ from medseg.datasets.datalist import by_section, datalist_from, write_json
 from medseg.datasets.folds import ALL_CASES
 from medseg.errors import BundleError, DataError, MedsegError
 from medseg.evaluation import summarise, write_scores, write_summary
+from medseg.evaluation.bootstrap import interval_text
 from medseg.signals import TERMINATED
 from medseg.workflows import evaluate, train
 from medseg.workflows.folds import fold_scores, open_folds, training_settings
@@ -234,8 +235,7 @@ def show(title: str, folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     for name, region in {**summary["regions"], "mean over regions": summary["mean_over_regions"]}.items():
         dice = region["dice"]
-        low, high = dice["mean_ci95"]
-        print(f"{title}: {name}: Dice {dice['mean']:.4f} [{low:.4f}, {high:.4f}], {dice['n']} cases")
+        print(f"{title}: {name}: Dice {dice['mean']:.4f} {interval_text(dice['mean_ci95'])}, {dice['n']} cases")
 
 
 def _refuse_unknown(chosen: Sequence[int], folds: int) -> None:

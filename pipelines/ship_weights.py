@@ -26,6 +26,7 @@ import torch
 from medseg.bundle import find_bundle
 from medseg.bundle.verify import BEGIN, END, write_scores
 from medseg.datasets.datalist import datalist_from, write_json
+from medseg.evaluation.bootstrap import interval_text
 from medseg.evaluation.flag_record import read_flag_record
 from medseg.workflows import evaluate
 from medseg.workflows.flags import flag_record_path, learn_limits, learn_predictor, save_flag_record
@@ -153,8 +154,8 @@ def scores(trial: Path, summary: Mapping[str, Any], command: str) -> str:
 
 def row(name: str, region: Mapping[str, Any]) -> str:
     """One region's line of the table."""
-    dice, (low, high) = region["dice"], region["dice"]["mean_ci95"]
-    cells = [name, f"{dice['mean']:.4f} [{low:.4f}, {high:.4f}]", f"{dice['median']:.4f}", f"{dice['min']:.4f}"]
+    dice, interval = region["dice"], interval_text(region["dice"]["mean_ci95"])
+    cells = [name, f"{dice['mean']:.4f} {interval}", f"{dice['median']:.4f}", f"{dice['min']:.4f}"]
     cells += [f"{region[metric]['mean']:.4f}" for metric in ("iou", "precision", "recall")]
     return f"| {' | '.join(cells)} |"
 

@@ -125,9 +125,11 @@ def _flag_lines(report: Report) -> list[str]:
 
 def _score_lines(regions: dict[str, Any]) -> list[str]:
     """One line a region: mean Dice and IoU with the interval of the Dice."""
+    from medseg.evaluation.bootstrap import interval_text
+
     lines = []
     for name, region in regions.items():
-        dice, (low, high) = region["dice"], region["dice"]["mean_ci95"]
-        iou = region["iou"]["mean"]
-        lines.append(f"{name}: Dice {dice['mean']:.4f} [{low:.4f}, {high:.4f}], IoU {iou:.4f}, n {dice['n']}")
+        dice, iou = region["dice"], region["iou"]["mean"]
+        interval = interval_text(dice["mean_ci95"])
+        lines.append(f"{name}: Dice {dice['mean']:.4f} {interval}, IoU {iou:.4f}, n {dice['n']}")
     return lines

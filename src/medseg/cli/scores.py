@@ -133,12 +133,13 @@ def _lines(found: Comparison, metrics: Sequence[str], folder: Path | None) -> It
 
 
 def _table(differences: Sequence[Difference], metrics: Sequence[str]) -> Iterator[str]:
+    from medseg.evaluation.bootstrap import interval_text
+
     for one in (d for d in differences if d.metric in metrics):
-        low, high = one.difference_ci95
         unit = "" if one.unit == "1" else f" {one.unit}"
         yield (
             f"{one.region}, {one.metric}: {one.mean_a:.4f} -> {one.mean_b:.4f}{unit}, "
-            f"difference {one.mean_difference:+.4f} [{low:+.4f}, {high:+.4f}], "
+            f"difference {one.mean_difference:+.4f} {interval_text(one.difference_ci95, sign='+')}, "
             f"{one.wins} wins, {one.losses} losses, {one.ties} ties, "
             f"p {one.p_permutation:.3g} (permutation), {one.p_wilcoxon:.3g} (Wilcoxon); "
             f"Holm over {len(differences)}: {one.p_permutation_holm:.3g}, {one.p_wilcoxon_holm:.3g}"

@@ -66,9 +66,18 @@ def mean_interval(
     patients: Sequence[str] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> list[float]:
-    """The 2.5th and 97.5th percentile of `resampled_means`."""
-    return percentiles(resampled_means(values, patients=patients, resamples=resamples, seed=seed))
+) -> list[float] | None:
+    """The 2.5th and 97.5th percentile of `resampled_means`; None of one patient, whose resamples are all the same."""
+    means = resampled_means(values, patients=patients, resamples=resamples, seed=seed)
+    count = len(values) if patients is None else len(set(patients))
+    return percentiles(means) if count > 1 else None
+
+
+def interval_text(interval: Sequence[float] | None, *, sign: str = "") -> str:
+    """An interval for people, to four decimals; "+" as `sign` shows that of each end. In words where there is none."""
+    if interval is None:
+        return "[one patient: no interval]"
+    return f"[{', '.join(f'{end:{sign}.4f}' for end in interval)}]"
 
 
 def resampled(

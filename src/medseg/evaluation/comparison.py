@@ -52,7 +52,7 @@ class Difference:
     mean_a, mean_b
         Means over the cases.
     mean_difference, difference_ci95
-        Of B - A, and its interval.
+        Of B - A, and its interval; None of one patient.
     p_wilcoxon, p_permutation
         Chance of a difference at least as large if the models were alike.
     p_wilcoxon_holm, p_permutation_holm
@@ -72,7 +72,7 @@ class Difference:
     mean_a: float
     mean_b: float
     mean_difference: float
-    difference_ci95: tuple[float, float]
+    difference_ci95: tuple[float, float] | None
     p_wilcoxon: float
     p_permutation: float
     p_wilcoxon_holm: float
@@ -188,7 +188,7 @@ def write_comparison(differences: Sequence[Difference], path: Path) -> None:
         table.writerow([*names, "difference_low95", "difference_high95", "better"])
         for one in differences:
             cells = [getattr(one, name) for name in names]
-            table.writerow([*map(_cell, cells), *map(_cell, one.difference_ci95), one.better])
+            table.writerow([*map(_cell, cells), *map(_cell, one.difference_ci95 or ("", "")), one.better])
 
 
 def write_differences(
@@ -248,7 +248,7 @@ def _difference(
     of = [patients[case] for case in cases]
     member = groups(of)
     by_patient = np.bincount(member, weights=d) / np.bincount(member)
-    low, high = mean_interval(d, patients=of, seed=seed)
+    interval = mean_interval(d, patients=of, seed=seed)
     up, down = int((d > _TINY).sum()), int((d < -_TINY).sum())
     wins, losses = (up, down) if about.higher_is_better else (down, up)
     p, q = _wilcoxon_p(by_patient), sign_flip_p(by_patient, seed=seed)
@@ -263,7 +263,7 @@ def _difference(
         mean_a=float(values[:, 0].mean()),
         mean_b=float(values[:, 1].mean()),
         mean_difference=float(d.mean()),
-        difference_ci95=(low, high),
+        difference_ci95=None if interval is None else (interval[0], interval[1]),
         p_wilcoxon=p,
         p_permutation=q,
         p_wilcoxon_holm=p,

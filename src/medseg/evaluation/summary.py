@@ -37,7 +37,8 @@ def spread(
     -------
     dict
         n, mean, median, sd (of the sample, n - 1; 0 for one case), min, q1, q3, max, and mean_ci95: the 2.5th and
-        97.5th percentile of the means of 1000 bootstrap resamples of the patients (`medseg.evaluation.bootstrap`).
+        97.5th percentile of the means of 1000 bootstrap resamples of the patients (`medseg.evaluation.bootstrap`);
+        None of one patient, who says nothing of others.
     """
     x = np.asarray(values, dtype=np.float64)
     if x.size == 0:

@@ -25,7 +25,7 @@ from medseg.bundle import find_bundle, read_metadata
 from medseg.bundle.load import build, open_workflow
 from medseg.datasets import load_datalist, read_datalist
 from medseg.errors import BundleError, DataError, OutputError
-from medseg.evaluation.bootstrap import Floats, Indices, groups, mean_interval
+from medseg.evaluation.bootstrap import Floats, Indices, groups, percentiles, resampled_means
 from medseg.files import atomic_write
 from medseg.postprocess.options import STEPS, Option, Step, all_options, apply_steps
 from medseg.workflows.own_data import refuse_known
@@ -313,7 +313,7 @@ def _choice(
         out = fold == number
         best = _best(scores[~out])
         gains[out] = scores[out, best] - scores[out, 0]
-    low, high = mean_interval(gains, patients=patients, seed=seed)
+    low, high = percentiles(resampled_means(gains, patients=patients, seed=seed))  # of four patients at least
     best, gain = _best(scores), float(gains.mean())
     means = scores.mean(axis=0)
     return LabelChoice(

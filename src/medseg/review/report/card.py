@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medseg.evaluation.bootstrap import interval_text
 from medseg.review.report.cases import flags_of, were_flags_looked_for
 from medseg.review.report.facts import NOT_STATED
 from medseg.review.report.folders import Bundle, Results, Run
@@ -105,8 +106,7 @@ def _measured(results: Results) -> list[tuple[str, str]]:
     for region, one in results.summary.get("regions", {}).items():
         dice = one.get("dice")
         if dice:
-            low, high = dice["mean_ci95"]
-            value = f"{fixed(dice['mean'], 4)} [{fixed(low, 4)}, {fixed(high, 4)}], {counted(dice['n'], 'case')}"
+            value = f"{fixed(dice['mean'], 4)} {interval_text(dice['mean_ci95'])}, {counted(dice['n'], 'case')}"
             found.append((f"measured in {results.folder.resolve().name}: Dice {region}", value))
     return found
 

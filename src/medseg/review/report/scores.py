@@ -250,14 +250,14 @@ def _with_interval(name: str, spread: Mapping[str, Any] | None) -> Cell:
     if not spread:
         return figure(None)
     decimals = max(decimals_of(name), 1)
-    low, high = spread.get("mean_ci95", (None, None))
-    interval = "" if low is None else f"[{fixed(low, decimals)}, {fixed(high, decimals)}]"
+    ends = spread.get("mean_ci95")
+    interval = f"[{', '.join(fixed(end, decimals) for end in ends)}]" if ends else ""
     return figure(spread["mean"], decimals=decimals, detail=interval)
 
 
 def _spread_cells(name: str, spread: Mapping[str, Any]) -> list[Cell]:
     decimals = max(decimals_of(name), 1)
-    low, high = spread.get("mean_ci95", (None, None))
+    low, high = spread.get("mean_ci95") or (None, None)
     values = [spread.get("mean"), low, high, *(spread.get(key) for key in _SPREAD)]
     return [figure(spread.get("n"), decimals=0), *(figure(value, decimals=decimals) for value in values)]
 

@@ -223,7 +223,7 @@ def _few(results: Results) -> list[Block]:
     cases = int(results.summary.get("cases", 0))
     if cases >= card.FEW_CASES:
         return []
-    told = "resampled from so few, the intervals come out too narrow (of one, without any width): do not lean on them"
+    told = "resampled from so few, the intervals come out too narrow (of one there is none): do not lean on them"
     return [Text(f"Only {counted(cases, 'case')} scored: {told}.", "missing")]
 
 
@@ -258,14 +258,9 @@ def _result_tiles(told: Told) -> list[Tile]:
         tiles.append(Tile("Flagged", "\N{EN DASH}", "nobody looked"))
     for region, one in results.summary.get("regions", {}).items():
         if "dice" in one:
-            low, high = one["dice"]["mean_ci95"]
-            tiles.append(
-                Tile(
-                    f"Dice {region}",
-                    fixed(one["dice"]["mean"], 4),
-                    f"95 % interval {fixed(low, 4)} to {fixed(high, 4)}",
-                )
-            )
+            ends = one["dice"]["mean_ci95"]
+            interval = f"95 % interval {' to '.join(fixed(end, 4) for end in ends)}" if ends else "of one patient"
+            tiles.append(Tile(f"Dice {region}", fixed(one["dice"]["mean"], 4), interval))
     tiles += [Tile(*one) for one in medians(results)] if results.kind == "predictions" else []
     ece = results.summary.get("calibration", {}).get("ece")
     return [*tiles, Tile("Calibration error", number(ece), "ECE, 0 is best")] if ece is not None else tiles

@@ -391,6 +391,16 @@ def test_strata_of_the_summary_are_shown_with_their_intervals(evaluated: Path, t
     assert rows == [{"scanner": ("A", "A"), "Cases": ("2", "2"), "Dice left lung": ("0.5000 [0.2500, 0.7500]", "0.5")}]
 
 
+def test_one_patient_has_no_interval(tmp_path: Path) -> None:
+    maker = FolderMaker(tmp_path / "scores")
+    maker.case("alone", shift=1)
+    folder = maker.close()
+    root = parse(report(folder, to=tmp_path))
+    dice = table_of(root, "Mean of each score with its 95 % interval (none of one patient)")[0]
+    regions = json.loads((folder / "summary.json").read_text())["regions"]
+    assert {name: dice[name][0] for name in regions} == {n: f"{one['dice']['mean']:.4f}" for n, one in regions.items()}
+
+
 def test_the_spread_of_each_score_sorts_with_its_interval(page: Path, evaluated: Path) -> None:
     summary = json.loads((evaluated / "summary.json").read_text())["regions"]["right lung"]["dice"]
     rows = table_of(parse(page), "Spread over the cases")

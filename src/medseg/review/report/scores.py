@@ -58,6 +58,8 @@ def bootstrap(results: Results) -> str:
     how = results.summary.get("bootstrap", {})
     if not how:
         return "how the intervals were made is not stated"
+    if how.get("patients") == 1:
+        return "none of one patient"
     of = f" of {how['patients']} patients" if how.get("by") == "patient" and "patients" in how else ""
     return (
         f"bootstrap by {how.get('by', 'case')}{of}, {how.get('resamples', '?')} resamples, seed {how.get('seed', '?')}"

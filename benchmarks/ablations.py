@@ -278,7 +278,7 @@ carry. The spread over seeds, beside it, says how far one run does: a gain that 
 How long the runs were stands below each table, and counts: what is best for minutes need not be for hours. The cases
 are of the source that was trained on: what a part brings on images of other machines is not seen here
 ([robustness](robustness.md)). Those of ct_lung are phantoms of all kinds
-(`medseg data phantom -o wide --cases 150 --seed 2041 --wide`), at 6 mm in place of 3, so that runs of minutes converge.
+(`medseg data phantom -o wide --cases 150 --seed 2041 --wide`), at 6 mm in place of 3, so that a run takes minutes.
 
 The parts: deep supervision (losses at coarser outputs), cross-entropy beside Dice, Dice over the whole batch, the
 moving average of the weights, each group of augmentations, windows that are drawn on the foreground more often, and the

@@ -232,8 +232,8 @@ def table_of(scored: Mapping[str, Sequence[Path]], patients: Mapping[str, str], 
             continue
         gains = [recipe[case] - dice[case] for case in recipe]
         found = spread(gains, patients=[patients[case] for case in recipe])
-        low, high = found["mean_ci95"]
-        table.rows.append([*row, f"{found['mean']:+.4f}", f"{low:+.4f} to {high:+.4f}"])
+        interval = " to ".join(f"{end:+.4f}" for end in found["mean_ci95"] or ()) or "one patient"
+        table.rows.append([*row, f"{found['mean']:+.4f}", interval])
     return table
 
 

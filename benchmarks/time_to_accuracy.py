@@ -253,11 +253,9 @@ def compared(race: Race, sides: Sequence[Side]) -> Table | None:
     title = "Ours against nnU-Net on the same cases at the end"
     table = Table(title, ["region", "nnU-Net", "ours", "difference", "95 % interval", "p (permutation)", "won : lost"])
     for one in found.differences:
-        low, high = one.difference_ci95
+        interval = " to ".join(f"{end:+.4f}" for end in one.difference_ci95 or ()) or "one patient"
         row = [one.region, f"{one.mean_a:.4f}", f"{one.mean_b:.4f}", f"{one.mean_difference:+.4f}"]
-        table.rows.append(
-            [*row, f"{low:+.4f} to {high:+.4f}", f"{one.p_permutation:.3g}", f"{one.wins} : {one.losses}"]
-        )
+        table.rows.append([*row, interval, f"{one.p_permutation:.3g}", f"{one.wins} : {one.losses}"])
     table.notes.append(f"{found.cases} cases of {found.patients} patients; each case in comparison/differences.csv.")
     return table
 

@@ -1,10 +1,12 @@
 """Single mistakes planted in the bundles that ship: a seeded generator, independent of the check that has to find them.
 
-`python tests/bundle/check_mutations.py` prints how many of each kind are found, and all that are not.
+`python tests/bundle/check_mutations.py [--seed N] [--each N]` prints how many of each kind are found, and all that are
+not.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import re
 import shutil
@@ -60,15 +62,15 @@ class Mistake:
         return f"{self.kind}: {self.bundle}/{self.file}: {self.before.strip()} -> {self.after.strip() or '(deleted)'}"
 
 
-def mistakes(root: Path) -> list[Mistake]:
+def mistakes(root: Path, *, seed: int = SEED, each: int = EACH) -> list[Mistake]:
     """All planted mistakes, the same in each run."""
     found: list[Mistake] = []
     for bundle in BUNDLES:
         for kind, make in KINDS.items():
-            draw = random.Random(f"{SEED} {bundle} {kind}")
+            draw = random.Random(f"{seed} {bundle} {kind}")
             pool = list(make(_Bundle(root / bundle, kind), draw))
             draw.shuffle(pool)
-            found += pool[:EACH]
+            found += pool[:each]
     return list({(one.bundle, one.file, one.text): one for one in found}.values())
 
 
@@ -450,9 +452,13 @@ def main() -> None:
     from medseg.bundle.check import check_static
     from medseg.bundle.check.index import Index
 
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--each", type=int, default=EACH, help="mistakes of each kind in each bundle")
+    options = parser.parse_args()
     index = Index()
     root = Path(__file__).resolve().parents[2] / "bundles"
-    planted = mistakes(root)
+    planted = mistakes(root, seed=options.seed, each=options.each)
 
     def check(bundle: Path) -> list[tuple[str, int | None]]:
         return [(Path(one.file).name, one.line) for one in check_static(bundle, index=index)]

@@ -19,7 +19,7 @@ from medseg.evaluation.features import CaseFeatures, region_features
 from medseg.evaluation.flag_record import FlagRecord, read_flag_record, write_flag_record
 from medseg.evaluation.flags import make_limits
 from medseg.evaluation.made_failures import KINDS, spoilt
-from medseg.workflows.own_data import refuse_known
+from medseg.workflows.own_data import cases_for, refuse_known
 from medseg.workflows.records import record_path, writing
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def learn_limits(
     BundleError, DataError
         No weights, no cases, or cases that the bundle cannot read.
     """
-    training, validation = _cases(bundle, datalist, "training"), load_datalist(datalist, "validation")
+    training, validation = cases_for(find_bundle(bundle), datalist, "training"), load_datalist(datalist, "validation")
     segmenter, names, weights = open_segmenter(bundle, device=device, trust=trust)
     enough = len({item["patient"] for item in validation}) >= ENOUGH_PATIENTS
     judged = [*validation] if enough else [*training, *validation]
@@ -165,7 +165,7 @@ def learn_predictor(
     """
     if not 0 < dice_below < 1:
         raise DataError("the Dice below which a case has failed", got=dice_below, expected="between 0 and 1")
-    items = _cases(bundle, datalist, "validation")
+    items = cases_for(find_bundle(bundle), datalist, "validation")
     patients = len({item["patient"] for item in items})
     if patients < LEAST_PATIENTS:
         raise DataError(
@@ -244,12 +244,6 @@ def save_flag_record(record: FlagRecord, path: Path) -> None:
     """Write a record to `flag_record_path`; OutputError where it cannot be written."""
     with writing(path):
         write_flag_record(record, path)
-
-
-def _cases(bundle: str | os.PathLike[str], datalist: str | os.PathLike[str], part: str) -> list[dict[str, str]]:
-    """Of a datalist whose labels have the bundle's values."""
-    about = read_metadata(find_bundle(bundle))
-    return load_datalist(datalist, part, labels=about.labels, bundle=about.name)
 
 
 def _known_record(bundle: str | os.PathLike[str], weights: str) -> FlagRecord:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medseg.bundle import read_metadata
-from medseg.datasets import read_datalist, refuse_swapped_labels
+from medseg.datasets import load_datalist, read_datalist, refuse_swapped_labels
 from medseg.datasets.datalist import SECTIONS
 from medseg.errors import DataError
 from medseg.evaluation.table import some
@@ -23,6 +24,18 @@ def refuse_other_labels(bundle: Path, datalist: Path) -> None:
     """
     about = read_metadata(bundle)
     refuse_swapped_labels(read_datalist(datalist), about.labels, path=datalist, bundle=about.name)
+
+
+def cases_for(bundle: Path, datalist: str | os.PathLike[str], part: str) -> list[dict[str, str]]:
+    """Those of one part of a datalist whose labels have the bundle's values.
+
+    Raises
+    ------
+    DataError
+        They have others, or the datalist cannot be read.
+    """
+    about = read_metadata(bundle)
+    return load_datalist(datalist, part, labels=about.labels, bundle=about.name)
 
 
 def refuse_known(

@@ -23,12 +23,12 @@ import numpy as np
 from medseg import __version__
 from medseg.bundle import find_bundle, read_metadata
 from medseg.bundle.load import build, open_workflow
-from medseg.datasets import load_datalist, read_datalist
+from medseg.datasets import read_datalist
 from medseg.errors import BundleError, DataError, OutputError
 from medseg.evaluation.bootstrap import Floats, Indices, groups, percentiles, resampled_means
 from medseg.files import atomic_write
 from medseg.postprocess.options import STEPS, Option, Step, all_options, apply_steps
-from medseg.workflows.own_data import refuse_known
+from medseg.workflows.own_data import cases_for, refuse_known
 from medseg.workflows.precision import dice_of_labels
 from medseg.workflows.rewrite import rewritten
 
@@ -225,8 +225,7 @@ def _items(bundle: Path, datalist: Path, part: str) -> list[dict[str, str]]:
             got=part,
             expected=f"{PART!r}: the test cases are there to measure what was chosen without them",
         )
-    about = read_metadata(bundle)
-    items = load_datalist(datalist, part, labels=about.labels, bundle=about.name)
+    items = cases_for(bundle, datalist, part)
     patients = {item["patient"] for item in items}
     if len(patients) < LEAST_PATIENTS:
         raise DataError(

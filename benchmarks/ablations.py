@@ -59,6 +59,12 @@ ELASTIC_3D = {
     "mode": ["bilinear", "nearest"],
     "padding_mode": "zeros",
 }
+AVERAGE = {
+    "_target_": "ignite.handlers.EMAHandler",
+    "model": "@network",
+    "momentum": {"_target_": "medseg.training.average_momentum", "steps": "$@epochs * len(@train::dataloader)"},
+    "handle_buffers": "update",  # statistics of batch normalisation are averaged as the weights are that they belong to
+}
 Change = dict[str, Any]
 
 
@@ -78,6 +84,7 @@ def variants(config: Mapping[str, Any]) -> dict[str, Change | str]:
     found["without the moving average"] = _average(config)
     found |= {f"without {name}": _without(config, targets) for name, targets in GROUPS.items()}
     found["without any of these augmentations"] = _without(config, sum(GROUPS.values(), ()))
+    found["with the moving average"] = _with_average(config)
     found["with elastic deformation"] = _elastic(config)
     found["without oversampled foreground"] = _oversampling(config)
     step = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "optimizer": "@train::optimizer", "factor": 1.0}
@@ -97,6 +104,15 @@ def _average(config: Mapping[str, Any]) -> Change | str:
     if "average" not in config["train"]:
         return "the recipe has no moving average"
     return {"validate::evaluator::network": "@network", "train::checkpoints::evaluated": "@network"}
+
+
+def _with_average(config: Mapping[str, Any]) -> Change | str:
+    if "average" in config["train"]:
+        return "the recipe has it"
+    before = config["train"]["handlers"]
+    averaged = f"$@train::handlers::{len(before)}.ema_model"
+    change = {"validate::evaluator::network": averaged, "train::checkpoints::evaluated": averaged}
+    return {"train::handlers": [*before, AVERAGE], **change}
 
 
 def _without(config: Mapping[str, Any], targets: Sequence[str]) -> Change | str:

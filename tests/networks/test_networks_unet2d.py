@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "attention-separable": {"context_attention": True, "separable": True},
     "dropout": {"dropout": (0.0, 0.1, 0.5)},
     "frozen": {"freeze_batch_norm": True},
+    "deep-supervision": {"deep_supervision": 1},
 }
 each_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 
@@ -153,6 +154,24 @@ def test_unet2d_trains_in_bfloat16_and_channels_last(options: dict[str, Any]) ->
     assert all(grad is not None and torch.isfinite(grad).all() for grad in grads)
 
 
+def test_unet2d_heads_of_the_coarser_stages_are_those_of_what_the_decoder_hands_up() -> None:
+    network = tiny(depth=4, deep_supervision=2)
+    seen: list[torch.Tensor] = []
+    for stage in network.decoder:
+        stage.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    network.train()
+    heads = network(picture(2, 1, 33, 47))
+    assert heads.shape == (2, 3, 3, 33, 47)  # (B, K, C, X, Y)
+    assert [tuple(one.shape[1:]) for one in seen] == [(16, 9, 12), (8, 17, 24), (4, 33, 47)]
+    torch.testing.assert_close(heads[:, 0], network.head(seen[2]))
+    for k, features in ((1, seen[1]), (2, seen[0])):
+        logits = network.deep_supervision_heads[k - 1](features)
+        torch.testing.assert_close(heads[:, k], nn.functional.interpolate(logits, size=(33, 47), mode="bilinear"))
+    heads[:, 1:].square().sum().backward()
+    assert network.head.weight.grad.count_nonzero() == 0  # the coarser heads train what lies below them alone
+    assert network.decoder[0].up.weight.grad.count_nonzero() > 0
+
+
 def test_unet2d_learns_a_square() -> None:
     torch.manual_seed(0)
     network = UNet2d(in_channels=1, out_channels=2, base_width=4, depth=2, context_attention=True)
@@ -223,6 +242,8 @@ def test_unet2d_onnx_equals_the_network_at_any_size(options: dict[str, Any], tmp
         ({"fit": "crop"}, "'interpolate' or 'pad'"),
         ({"dropout": [0.1, 0.1]}, "5 of them"),
         ({"dropout": 1.0}, "dropout"),
+        ({"deep_supervision": 4}, "an integer from 0 to 3"),
+        ({"deep_supervision": True}, "deep_supervision"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )

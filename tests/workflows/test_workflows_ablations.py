@@ -48,19 +48,24 @@ def test_each_variant_leaves_out_its_part_and_nothing_else(ablations: ModuleType
     assert found["without oversampled foreground"] == "the recipe does not oversample"
     assert found["without deep supervision"] == {"network_def::deep_supervision": False}
     assert targets(ablations.variants_of("ct_sarcoma")["without oversampled foreground"])[2] == "RandSpatialCropd"
+    assert found["with the moving average"] == "the recipe has it"
     assert "with deep supervision" in ablations.variants_of("ct_sarcoma")
 
 
+@pytest.mark.parametrize(
+    ("bundle", "cases", "loss"),
+    [("mr_hippocampus", "volumes", "train::loss::loss"), ("cxr_heart_lung", "pictures", "train::loss")],
+)
 def test_every_variant_of_a_recipe_passes_the_check_of_its_configuration(
-    ablations: ModuleType, volumes: Path, tmp_path: Path
+    ablations: ModuleType, request: pytest.FixtureRequest, tmp_path: Path, bundle: str, cases: str, loss: str
 ) -> None:
     """All changes that do not exclude each other at once, as each check takes a second."""
-    together: dict[str, Any] = {"datalist": str(volumes), "run_dir": str(tmp_path)}
-    for name, change in ablations.variants_of("mr_hippocampus").items():
-        if not isinstance(change, str) and name != "without any of these augmentations":
+    together: dict[str, Any] = {"datalist": str(request.getfixturevalue(cases)), "run_dir": str(tmp_path)}
+    for name, change in ablations.variants_of(bundle).items():
+        if not isinstance(change, str) and name not in ("without any of these augmentations", "with deep supervision"):
             together |= change
-    workflow = open_workflow(find_bundle("mr_hippocampus"), "train", overrides=together)
-    assert workflow.parser["train::loss::loss::lambda_ce"] == 0.0
+    workflow = open_workflow(find_bundle(bundle), "train", overrides=together)
+    assert workflow.parser[f"{loss}::lambda_ce"] == 0.0
     assert workflow.parser["train::scheduler"]["_target_"].endswith("PolynomialLR")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medseg.errors import BundleError
 from medseg.networks.blocks import ContextAttention, DecoderStage, double_conv, kaiming_init, upsampler
@@ -41,6 +43,10 @@ class UNet2d(nn.Module):
     freeze_batch_norm
         Normalise by the stored statistics, also after `.train()`, and train no normalisation weight: for fine-tuning
         on small batches.
+    deep_supervision
+        How many of the coarser decoder stages have a head of their own in training (Lee et al. 2015), the finest of
+        them first; 0 for none. With heads the output in training is that of all K heads, resampled bilinearly to the
+        picture's grid, (B, K, out_channels, X, Y), as of MONAI's DynUNet; `StackedDeepSupervisionLoss` takes it.
 
     Raises
     ------
@@ -61,9 +67,11 @@ class UNet2d(nn.Module):
         separable: bool = False,
         context_attention: bool = False,
         freeze_batch_norm: bool = False,
+        deep_supervision: int = 0,
     ) -> None:
         super().__init__()
         _check_sizes(in_channels=in_channels, out_channels=out_channels, base_width=base_width, depth=depth)
+        _check_heads(deep_supervision, depth=depth)
         _check_choice("upsampling", upsampling, ("transposed", "upsample"))
         _check_choice("fit", fit, ("interpolate", "pad"))
         drops = _per_stage(dropout, depth)
@@ -85,19 +93,32 @@ class UNet2d(nn.Module):
             self.bridge.append(ContextAttention(widths[-1], separable=separable, frozen=freeze_batch_norm))
         self.decoder = nn.ModuleList(decode(stage) for stage in reversed(range(depth - 1)))
         self.head = nn.Conv2d(base_width, out_channels, 1)
+        self.deep_supervision = deep_supervision
+        self.deep_supervision_heads = nn.ModuleList(
+            nn.Conv2d(widths[stage], out_channels, 1) for stage in range(1, 1 + deep_supervision)
+        )
         kaiming_init(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, out_channels, X, Y) of pictures (B, in_channels, X, Y), any X and Y."""
+        """Logits (B, out_channels, X, Y) of pictures (B, in_channels, X, Y), any X and Y; of K heads in training."""
         skips: list[Tensor] = []
+        coarse: list[Tensor] = []
         for stage in self.encoder:
             x = stage(x)
             skips.append(x)
             x = self.pool(x)
         x = self.bridge(x)
         for stage in self.decoder:
+            if self.training:
+                coarse.append(x)
             x = stage(x, skips.pop())
-        return self.head(x)
+        logits = self.head(x)
+        if not self.training or self.deep_supervision == 0:
+            return logits
+        heads = [logits]
+        for head in self.deep_supervision_heads:
+            heads.append(functional.interpolate(head(coarse.pop()), size=logits.shape[2:], mode="bilinear"))
+        return torch.stack(heads, dim=1)
 
 
 def _check_sizes(**sizes: int) -> None:
@@ -105,6 +126,12 @@ def _check_sizes(**sizes: int) -> None:
         least = 2 if name == "depth" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise BundleError(f"UNet2d: {name} cannot be used", got=repr(value), expected=f"an integer >= {least}")
+
+
+def _check_heads(heads: int, *, depth: int) -> None:
+    if isinstance(heads, bool) or not isinstance(heads, int) or not 0 <= heads <= depth - 2:
+        wanted = f"an integer from 0 to {depth - 2}, as many as {depth} stages have coarser decoder stages"
+        raise BundleError("UNet2d: deep_supervision cannot be used", got=repr(heads), expected=wanted)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

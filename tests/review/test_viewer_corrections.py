@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import threading
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ from viewer_parts import (
 from medseg.case import Image
 from medseg.datasets import load_datalist
 from medseg.errors import ReviewError
-from medseg.review.viewer.corrections import measurements
+from medseg.outputs import write_mask
+from medseg.review.viewer.corrections import Corrections, measurements
+from medseg.review.viewer.folder import read_folder
 from medseg.review.viewer.reviews import Reviews
 
 
@@ -80,6 +83,37 @@ def test_each_save_is_a_version_and_two_who_paint_at_once_both_keep_theirs(folde
     assert (third["from"]["file"], third["changed_voxels"]) == ("case_0_v2.nii.gz", 0)
     names = sorted(path.name for path in (folder / "corrections").iterdir())
     assert names == ["case_0.json", "case_0_v1.nii.gz", "case_0_v2.nii.gz", "case_0_v3.nii.gz"]
+
+
+def test_two_viewers_that_save_at_once_keep_both_corrections(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def slowly(labels: Image, path: Path) -> None:
+        time.sleep(0.05)
+        write_mask(labels, path)
+
+    def save_as(who: str) -> None:
+        Corrections().save(entry, mask(), names={1: "left lung"}, by=who, based_on=0)
+
+    entry = next(one for one in read_folder(folder, truth=None, datalist=None) if one.name == "case_0")
+    monkeypatch.setattr("medseg.outputs.write_mask", slowly)
+    both = [threading.Thread(target=save_as, args=(who,)) for who in ("A", "B")]  # each with a viewer of their own
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    versions = read_json(folder / "corrections" / "case_0.json")["versions"]
+    assert [one["file"] for one in versions] == ["case_0_v1.nii.gz", "case_0_v2.nii.gz"]
+    assert {one["by"] for one in versions} == {"A", "B"}
+    assert [Corrections().before(entry, version) for version in (1, 2)] == [0, 1]
+
+
+def test_a_version_that_a_killed_viewer_left_without_a_record_stays_and_bars_no_other(folder: Path, tmp_path: Path):
+    left = folder / "corrections" / "case_0_v1.nii.gz"
+    left.parent.mkdir()
+    left.write_bytes(b"left")
+    with viewing(tmp_path, folder=folder) as (client, _):
+        answer = correct(client, cases_by_name(client)["case_0"]["id"], painted(), **{"from": 0}).json()
+    assert (answer["version"], answer["file"], left.read_bytes()) == (2, "case_0_v2.nii.gz", b"left")
+    assert "note" not in answer
 
 
 def test_a_picture_is_corrected_rows_downwards(folder: Path, tmp_path: Path):

@@ -19,17 +19,18 @@ from medseg.errors import LabelError, OutputError, ReviewError
 from medseg.files import sha256_of
 from medseg.geometry import spacing_mm, voxel_volume_ml
 from medseg.review.viewer.entries import Entry
-from medseg.review.viewer.reviews import now, write_json
+from medseg.review.viewer.reviews import locked, now, write_json
 
 FOLDER = "corrections"
 """Below the masks, so that a folder of masks stays one mask a case."""
 
+_LOCK = ".corrections.lock"
 _GZIP_BYTES = 65536
 _SHAPE = re.compile(r"[0-9]{1,5}(,[0-9]{1,5}){1,2}")
 
 
 class Corrections:
-    """The corrections of all cases; may be used from several threads."""
+    """The corrections of all cases; several threads may use them, and several viewers on one folder."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -44,6 +45,10 @@ class Corrections:
     def mask(self, entry: Entry, version: int | None) -> Path | None:
         """The file of a version, 0 for the mask as it was segmented, None for the newest; None where there is none."""
         return _file_of(entry, self._versions(entry), version)
+
+    def before(self, entry: Entry, version: int) -> int:
+        """The version that was the newest when this one was saved; 0 where it was the first."""
+        return max((int(one["version"]) for one in self._versions(entry) if one["version"] < version), default=0)
 
     def save(
         self, entry: Entry, labels: Image, *, names: Mapping[int, str], by: str, based_on: int | None
@@ -78,14 +83,11 @@ class Corrections:
         folder = entry.home / FOLDER
         suffix = ".png" if labels.array.ndim == 2 else ".nii.gz"
         try:
-            with self._lock:
-                folder.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
+            with self._lock, locked(entry.home / _LOCK):
                 versions = self._versions(entry)
-                number = int(versions[-1]["version"]) + 1 if versions else 1
                 before = _file_of(entry, versions, based_on)
-                path = folder / f"{entry.name}_v{number}{suffix}"
-                if path.exists():
-                    raise OutputError(f"{path.name} is there already", next_step="move it away: it is not overwritten")
+                number, path = _next_version(entry, versions, suffix)
                 write_mask(labels, path)
                 record = {
                     "version": number,
@@ -118,6 +120,14 @@ class Corrections:
 def _file_of(entry: Entry, versions: Sequence[Mapping[str, Any]], version: int | None) -> Path | None:
     wanted = [one for one in versions if version is None or one["version"] == version]
     return entry.home / FOLDER / str(wanted[-1]["file"]) if wanted else entry.prediction
+
+
+def _next_version(entry: Entry, versions: Sequence[Mapping[str, Any]], suffix: str) -> tuple[int, Path]:
+    """Number and file of the next version; a file that a killed viewer left without a record keeps its number."""
+    number = int(versions[-1]["version"]) + 1 if versions else 1
+    while (path := entry.home / FOLDER / f"{entry.name}_v{number}{suffix}").exists():
+        number += 1
+    return number, path
 
 
 def most_bytes(shape: str) -> int:

@@ -57,14 +57,14 @@ async def correct(
     """Save painted labels as the next version of the case's corrections; `from` is the version painted on."""
     entry, by = viewer.entries.get(key), unquote(x_by)[:_LONGEST_NAME]
     body = await _body(request, most=min(most_bytes(x_shape), viewer.settings.limits.upload_bytes))
-    latest = viewer.corrections.newest(entry)
 
     def save() -> dict[str, Any]:
         return viewer.correct(entry, body, shape=x_shape, by=by, based_on=based_on)
 
     record = await run_sync(save)
-    if based_on is not None and latest is not None and latest[1]["version"] != based_on:
-        return {**record, "note": f"version {latest[1]['version']} was saved meanwhile by another: both are kept"}
+    before = viewer.corrections.before(entry, record["version"])
+    if based_on is not None and before not in (0, based_on):
+        return {**record, "note": f"version {before} was saved meanwhile by another: both are kept"}
     return record
 
 

@@ -75,7 +75,7 @@ class Reviews:
         """
         review = {"status": status, "comment": comment, "by": by, "when": now(), "mask_sha256": mask}
         try:
-            with self._lock, _locked(self.path.with_name(_LOCK)):
+            with self._lock, locked(self.path.with_name(_LOCK)):
                 cases = dict(self._cases())
                 before = cases.get(case, {})
                 earlier = [*before.get("earlier", []), _without(before, "earlier")] if before else []
@@ -123,7 +123,7 @@ def _without(content: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """A lock shared with other viewers on the same folder; without effect where there are none."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -271,6 +271,20 @@ def test_a_mask_that_was_made_anew_after_it_was_accepted_is_not_exported(folder:
     assert (content["left_out"], [one["id"] for one in content["training"]]) == (["case_0"], ["case_1"])
 
 
+def test_a_correction_with_the_labels_of_another_bundle_is_told_and_not_exported(folder: Path, tmp_path: Path):
+    manifest = folder / "case_0_manifest.json"
+    with viewing(tmp_path, folder=folder) as (client, _):
+        key = cases_by_name(client)["case_0"]["id"]
+        assert correct(client, key, painted()).status_code == review(client, key, "accepted").status_code == 200
+        assert client.get(f"/api/cases/{key}").json()["notes"] == []
+    about = read_json(manifest)
+    about["labels"][0]["name"] = "tumour"  # of a later medseg predict with another bundle into the same folder
+    manifest.write_text(json.dumps(about), encoding="utf-8")
+    with viewing(tmp_path, folder=folder) as (client, _):
+        assert "labels of another bundle" in client.get(f"/api/cases/{key}").json()["notes"][0]
+        assert "0 accepted cases" in client.get("/api/export").json()["error"]
+
+
 def test_a_verdict_is_on_the_version_that_was_looked_at(folder: Path, tmp_path: Path):
     with viewing(tmp_path, folder=folder) as (client, _):
         url = f"/api/cases/{cases_by_name(client)['case_0']['id']}"

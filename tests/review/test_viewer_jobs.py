@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from viewer_parts import BASE, OURS, cases_by_name, save, viewing, volume, wait_for
+from viewer_parts import BASE, OURS, cases_by_name, correct, mask, save, viewing, volume, wait_for
 
 from medseg.review.viewer.jobs import MOST_WAITING
 
@@ -39,6 +39,17 @@ def test_a_segmented_case_has_its_mask_volumes_and_measurements(tmp_path: Path):
         assert (case["volumes_ml"], case["measurements"]) == ({"blob": 0.003}, {"ratio": 0.5})
         mask = client.get(case["urls"]["mask_download"])
         assert mask.headers["content-disposition"] == 'attachment; filename="quick_mask.nii.gz"'
+
+
+def test_a_corrected_upload_is_not_segmented_into_labels_of_another_meaning(tmp_path: Path):
+    files = {"files": ("ct.nii.gz", save(volume(), tmp_path / "made" / "ct.nii.gz").read_bytes())}
+    with viewing(tmp_path, bundle="ct_lung") as (client, _):
+        case = client.post("/api/uploads", headers=OURS, files=files).json()["cases"][0]["id"]
+        assert correct(client, case, mask().array).status_code == 200
+        jobs = {name: {"case": case, "bundle": name} for name in ("ct_sarcoma", "ct_lung")}
+        answers = {name: client.post("/api/jobs", headers=OURS, json=asked) for name, asked in jobs.items()}
+    assert {name: one.status_code for name, one in answers.items()} == {"ct_sarcoma": 422, "ct_lung": 202}
+    assert "labels of another bundle" in answers["ct_sarcoma"].json()["error"]
 
 
 def test_jobs_wait_for_each_other_and_any_browser_sees_them(tmp_path: Path):

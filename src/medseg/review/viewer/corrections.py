@@ -195,6 +195,11 @@ def sizes(labels: Image, names: Mapping[int, str]) -> list[dict[str, Any]]:
     return found
 
 
+def means_other(record: Mapping[str, Any], names: Mapping[int, str]) -> bool:
+    """Whether a label of a correction, by its record, has another name in `names`: that of another bundle."""
+    return any(names.get(row["value"], row["name"]) != row["name"] for row in record.get("labels", ()))
+
+
 def measurements(labels: Image, names: Mapping[int, str]) -> dict[str, float | None]:
     """The cardiothoracic ratio of a picture whose labels are the heart and both lungs; nothing of all else."""
     values = {name: value for value, name in names.items()}

@@ -19,7 +19,7 @@ from medseg.review.viewer.background import Background
 from medseg.review.viewer.cases import bundle_modality, details, label_names, summary
 from medseg.review.viewer.catalogue import Choice, choices
 from medseg.review.viewer.child import WORKER, Child
-from medseg.review.viewer.corrections import Corrections, check_values, unpack_voxels
+from medseg.review.viewer.corrections import Corrections, check_values, means_other, unpack_voxels
 from medseg.review.viewer.entries import AbsentError, Entries, Entry, key_of
 from medseg.review.viewer.export import Accepted
 from medseg.review.viewer.folder import read_folder
@@ -151,7 +151,8 @@ class Viewer:
     def accepted(self) -> tuple[list[Accepted], list[str]]:
         """The accepted cases that have a mask, as they are exported; and ids of those whose mask changed since.
 
-        A mask that was made anew after someone accepted it is not the one that was accepted.
+        A mask that was made anew after someone accepted it is not the one that was accepted, and a correction with the
+        labels of another bundle is none of it.
         """
         found, changed = [], []
         for entry in self.entries.all():
@@ -159,7 +160,7 @@ class Viewer:
             label = correction or entry.prediction
             if review.get("status") != "accepted" or label is None:
                 continue
-            if correction is None and _changed_since(review, label):
+            if self._means_other(entry) or (correction is None and _changed_since(review, label)):
                 changed.append(entry.name)
             else:
                 found.append(Accepted(entry, label, correction is not None, review))
@@ -208,7 +209,7 @@ class Viewer:
         AbsentError
             There is no such bundle.
         ReviewError
-            Image and bundle do not go together, or too many jobs wait.
+            Image and bundle do not go together, a correction has other labels, or too many jobs wait.
         """
         choice = next((one for one in self.choices if one.name == bundle), None)
         if choice is None:
@@ -221,6 +222,12 @@ class Viewer:
             raise ReviewError(f"bundle {choice.name} is for {kinds[choice.dims]}", got=f"a {entry.kind}")
         if entry.source == "folder":
             entry = self._beside(entry, choice)
+        elif self._means_other(entry, choice.labels):
+            raise ReviewError(
+                f"case {entry.name}: its correction has the labels of another bundle",
+                got=f"bundle {choice.name}",
+                next_step="download the corrected mask, then drop the image again: it becomes a case of its own",
+            )
         return self.jobs.add(
             case=entry.key,
             name=entry.name,
@@ -288,7 +295,14 @@ class Viewer:
         mask = self.correction(entry) or entry.prediction
         if mask is not None and _changed_since(self._review(entry), mask):
             told.append("the mask is not the one that was reviewed: it has changed since")
+        if self._means_other(entry):
+            told.append("the correction has the labels of another bundle than the mask: their names and colours differ")
         return told
+
+    def _means_other(self, entry: Entry, names: Mapping[int, str] | None = None) -> bool:
+        """Whether the newest correction has other labels than `names`, or than the case has now."""
+        newest = self.corrections.newest(entry)
+        return newest is not None and means_other(newest[1], self.label_names(entry) if names is None else names)
 
     def _has_another_image(self, entry: Entry) -> bool:
         """Of single files alone, which is quick; .mhd and .nhdr are hashed together with their voxels."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medseg.case import Image
-from medseg.errors import GeometryError, ImageError, MedsegError, OutputError
+from medseg.errors import GeometryError, ImageError, LabelError, MedsegError, OutputError
 from medseg.geometry import shear_deg, spacing_mm
 from medseg.intake import check_pair, read_image, read_label
 from medseg.intake.repair import copy_geometry, flip, put_on_grid, refuse_in_place, space_evenly, straighten
@@ -181,6 +181,8 @@ def test_a_sheared_mask_follows_its_image(tmp_path: Path) -> None:
     mask = save(tmp_path / "m.nii", values, SHEARED)
     with pytest.raises(GeometryError, match=r"not perpendicular.*repair its image by .*--tilt.*--resample-label"):
         read_label(mask)
+    with pytest.raises(LabelError, match=r"looks like a mask.*got 2 values from 0 to 1.*--resample-label"):
+        straighten(mask)
     write_image(straighten(image), tmp_path / "fixed.nii.gz")
     fixed = put_on_grid(mask, reference=tmp_path / "fixed.nii.gz")
     check_pair(read_image(tmp_path / "fixed.nii.gz"), fixed, case_id="1", labels={1})

@@ -23,7 +23,7 @@ _MANY_LABELS = 50
 """From more values than this on a mask is asked whether it is an image."""
 
 _SINGULAR = 1e-6
-_MASK_FOLLOWS = "repair its image by medseg data fix --tilt, then put the mask onto that one's grid by --resample-label"
+MASK_FOLLOWS = "repair its image by medseg data fix --tilt, then put the mask onto that one's grid by --resample-label"
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def shear_findings(image: Image, *, is_mask: bool = False) -> list[Finding]:
             what="its voxel axes are not perpendicular (a tilted gantry?)",
             got=f"{off:.2f} degrees from a right angle",
             expected=f"at most {TILT_TOLERANCE_DEG} degrees",
-            next_step=_MASK_FOLLOWS if is_mask else "resample it to a rectangular grid",
+            next_step=MASK_FOLLOWS if is_mask else "resample it to a rectangular grid",
             repair=None if is_mask else "--tilt",
         )
     ]
@@ -171,6 +171,24 @@ def checked_label(label: Image) -> Image:
         _refuse_image(array, label.source)
     dtype = np.uint8 if high <= 255 else np.uint16 if high <= 65535 else np.int32
     return replace(label, array=array.astype(dtype))
+
+
+def refuse_mask(image: Image) -> None:
+    """Refuse what interpolation would spoil: between labels 1 and 3 it makes a 2.
+
+    Raises
+    ------
+    LabelError
+        An image as a mask is: few values, all whole and none below 0.
+    """
+    values = np.unique(image.array) if image.array.size and image.array.min() >= 0 else np.array([-1])
+    if values.size <= _MANY_LABELS and values[0] >= 0 and (values == np.rint(values)).all():
+        raise LabelError(
+            f"{image.source}: looks like a mask, and labels are not interpolated",
+            got=f"{values.size} values from {values[0]:g} to {values[-1]:g}",
+            expected="an image",
+            next_step=MASK_FOLLOWS,
+        )
 
 
 def _refuse_empty(array: Array, path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from medseg.case import Array, Image
 from medseg.errors import GeometryError, ImageError, OutputError
 from medseg.geometry import marked_outside, resample, shear_deg, spacing_mm, upright_grid
-from medseg.intake.checks import checked_image, checked_label, refuse_too_large, shear_findings
+from medseg.intake.checks import checked_image, checked_label, refuse_mask, refuse_too_large, shear_findings
 from medseg.intake.dicom_grid import Plane, grid_findings
 from medseg.intake.files import is_dicom, read_image, read_plain, split_series
 
@@ -45,6 +45,8 @@ def straighten(path: Path) -> Image:
     ------
     GeometryError
         The voxel axes are perpendicular, or something else is wrong with the grid too.
+    LabelError
+        It is a mask.
     """
     folder, _ = _existing(path)
     if is_dicom(folder) or folder.is_dir():
@@ -53,6 +55,7 @@ def straighten(path: Path) -> Image:
         image = read_plain(folder)
         if not shear_findings(image):
             raise _nothing_to_do(path, "a sheared grid", f"{shear_deg(image.affine):.3f} degrees from a right angle")
+        refuse_mask(image)
     affine, shape = upright_grid(image.affine, image.array.shape)
     refuse_too_large(int(np.prod(shape)), 8, path)
     image = replace(image, array=checked_image(image).array[0])

@@ -192,6 +192,12 @@ def test_a_folder_without_masks_is_refused(tmp_path: Path):
         pass
 
 
+def test_a_truth_of_other_names_is_refused_and_not_passed_over(folder: Path, tmp_path: Path):
+    save(mask(), tmp_path / "elsewhere" / "case_0_mask.nii.gz")
+    with pytest.raises(ReviewError, match=r"no case has a name of --truth.*case_0, case_1, xray; there case_0_mask"):
+        read_folder(folder, truth=tmp_path / "elsewhere", datalist=None)
+
+
 def test_the_state_names_bundles_and_limits_and_no_path(folder: Path, tmp_path: Path):
     with viewing(tmp_path, folder=folder, bundle="cxr_heart_lung") as (client, _):
         answer = client.get("/api/state")

@@ -11,7 +11,7 @@ from typing import Any
 
 from medseg.errors import MedsegError, ReviewError
 from medseg.evaluation.metrics import METRICS
-from medseg.evaluation.table import read_cases
+from medseg.evaluation.table import read_cases, some
 from medseg.intake.own_outputs import manifests_in, output_of
 from medseg.review.viewer.entries import Entry, Kind, key_of
 
@@ -44,7 +44,7 @@ def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> l
     Raises
     ------
     ReviewError
-        There is no mask in the folder.
+        There is no mask in the folder, or none has the name of a true mask or of a case of the datalist.
     DataError
         The datalist, or cases.csv, cannot be used.
     """
@@ -60,6 +60,8 @@ def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> l
             expected="a folder that medseg predict or evaluate filled, or a bundle",
             next_step="segment first: medseg predict BUNDLE -i IMAGES -o DIR",
         )
+    if truth is not None or datalist is not None:
+        _refuse_unmatched(masks, known, folder)
     return [
         _entry(
             name,
@@ -71,6 +73,17 @@ def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> l
         )
         for name, mask in sorted(masks.items())
     ]
+
+
+def _refuse_unmatched(masks: Mapping[str, Path], known: Mapping[str, Known], folder: Path) -> None:
+    """Refuse a truth of which nothing would be shown, as `medseg score` does."""
+    if not masks.keys() & known.keys():
+        raise ReviewError(
+            f"{folder}: no case has a name of --truth or --datalist",
+            got=f"{some(sorted(masks))}; there {some(sorted(known)) or 'none'}",
+            expected="the same names, without suffixes",
+            next_step="rename the true masks; medseg evaluate names the masks as its datalist does",
+        )
 
 
 def read_scores(path: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -359,6 +359,11 @@ def test_a_probably_failed_region_is_flagged_by_its_predicted_dice(record: FlagR
     assert {row["rule"] for row in table} == {flag.rule for flag in bad.flags}
 
 
+def test_of_regions_that_probably_failed_the_worst_comes_first() -> None:
+    flags = DicePredictor(0.8, {}).flags({"left lung": 0.5, "right lung": 0.9, "heart": 0.2})
+    assert [flag.region for flag in flags] == ["heart", "left lung"]
+
+
 def test_the_summary_counts_failures_and_tells_how_well_they_were_told(record: FlagRecord) -> None:
     dice = {"a": 0.95, "b": 0.9, "c": 0.3, "d": 0.79}
     judged = {name: record.judge(case(20.0, entropy=e)) for name, e in zip(dice, (0.02, 0.05, 0.5, 0.05), strict=True)}

@@ -114,7 +114,7 @@ class DicePredictor:
         return {name: regression(inputs[name]) for name, regression in self.regions.items() if name in inputs}
 
     def flags(self, predicted: Mapping[str, float]) -> list[Flag]:
-        """The regions that have probably failed."""
+        """The regions that have probably failed, the worst first."""
         return [
             Flag(
                 "predicted_dice",
@@ -123,7 +123,7 @@ class DicePredictor:
                 self.dice_below,
                 f"{region}: predicted Dice {dice:.2f}, below {self.dice_below:g}",
             )
-            for region, dice in predicted.items()
+            for region, dice in sorted(predicted.items(), key=lambda one: one[1])
             if dice < self.dice_below
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,13 @@ def test_a_regression_is_fitted_on_validation_cases_and_made_failures(
     manifest = read(next((tmp_path / "out").glob("*_manifest.json")))
     assert set(manifest["predicted_dice"]) == {"anterior", "posterior"}
     assert all(0 <= dice <= 1 for dice in manifest["predicted_dice"].values())
+    monkeypatch.setattr(flags_workflow, "learn_limits", lambda *_, **__: replace(record, predictor=None))
+    capsys.readouterr()
+    for told in (True, False):  # new limits end the regression, which is told the once that there is one
+        assert main(["flags", "limits", str(other), "--datalist", str(five)]) == 0
+        assert ("medseg flags fit makes it anew" in capsys.readouterr().out) == told
+    (other / "models" / "flags.json").write_text("damaged")
+    assert not flags_workflow.has_regression(other / "models" / "flags.json")
 
 
 @pytest.mark.parametrize("name", ["ct_lung", "ct_sarcoma", "cxr_heart_lung", "mr_hippocampus"])

@@ -70,7 +70,7 @@ def _add_common(parser: Parser, data: str) -> None:
 
 
 def _limits(arguments: argparse.Namespace) -> int:
-    from medseg.workflows.flags import flag_record_path, learn_limits
+    from medseg.workflows.flags import flag_record_path, has_regression, learn_limits
 
     path = None if arguments.print_only else flag_record_path(arguments.bundle)
     record = learn_limits(
@@ -86,6 +86,8 @@ def _limits(arguments: argparse.Namespace) -> int:
         f"of pieces and entropy from {about['limits_of_network_from']} cases",
         f"flagged of the {about['validation_cases']} validation cases: {about['flagged_of_validation']}",
     ]
+    if path is not None and has_regression(path):
+        lines.append("the regression that was there stood on the old limits and goes: medseg flags fit makes it anew")
     return _end(arguments, record, path, lines)
 
 

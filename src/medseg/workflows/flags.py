@@ -240,6 +240,15 @@ def flag_record_path(bundle: str | os.PathLike[str]) -> Path:
     return record_path(bundle, "flags.json")
 
 
+def has_regression(path: Path) -> bool:
+    """Whether the record at `path` holds a regression, which new limits end; of a damaged record nothing is kept."""
+    try:
+        record = read_flag_record(path)
+    except BundleError:
+        return False
+    return record is not None and record.predictor is not None
+
+
 def save_flag_record(record: FlagRecord, path: Path) -> None:
     """Write a record to `flag_record_path`; OutputError where it cannot be written."""
     with writing(path):

@@ -248,7 +248,13 @@ def test_nifti_headers_that_leave_left_and_right_open(tmp_path: Path) -> None:
     image.set_qform(np.diag([-1.0, 1, 1, 1]), 1)
     image.set_sform(np.eye(4), 1)
     nib.save(image, tmp_path / "b.nii")
-    a, b = inspect(tmp_path)
+    image.set_qform(None, 0)
+    nib.save(image, tmp_path / "good.nii")
+    image.header["pixdim"][3] = 5
+    nib.save(image, tmp_path / "c.nii")
+    a, b, c, good = inspect(tmp_path)
+    assert (codes(c, "warning"), good.findings) == (["two-spacings"], [])
+    assert "got 1 x 1 x 5 mm against 1 x 1 x 1 mm" in c.findings[0].message
     assert codes(a, "warning") == ["no-orientation"]
     assert codes(b, "warning") == ["two-orientations"]
     assert "2 mm between them" in b.findings[0].message

@@ -9,9 +9,10 @@ import numpy as np
 
 from medseg.deflate import gzip
 from medseg.findings import Finding
-from medseg.geometry import GRID_TOLERANCE_MM
+from medseg.geometry import GRID_TOLERANCE_MM, spacing_mm
 from medseg.intake.checks import no_orientation, unreadable
 
+_SPACING_TOLERANCE_MM = 1e-3
 _HEADER_BYTES = 540
 """Length of the longer of the two headers (NIfTI-2)."""
 
@@ -61,7 +62,25 @@ def nifti_findings(path: Path) -> list[Finding]:
                 next_step="find out which is right; software differs in which it uses",
             )
         ]
-    return []
+    return [] if int(header["qform_code"]) else _two_spacings(header, sform, size)
+
+
+def _two_spacings(header: Any, sform: Any, size: Any) -> list[Finding]:
+    """A warning where pixdim, which some software takes where there is no qform, is not the spacing of the sform."""
+    stated, used = np.asarray(header["pixdim"][1:4], dtype=np.float64), np.asarray(spacing_mm(sform))
+    if (np.abs(np.abs(stated) - used)[size > 1] <= _SPACING_TOLERANCE_MM).all():
+        return []
+    sizes = [" x ".join(f"{mm:.6g}" for mm in spacing) for spacing in (stated, used)]
+    return [
+        Finding(
+            code="two-spacings",
+            severity="warning",
+            what="pixdim and sform give voxels of different sizes; the sform is used",
+            got=f"{sizes[0]} mm against {sizes[1]} mm",
+            expected=f"the same within {_SPACING_TOLERANCE_MM} mm",
+            next_step="find out which is right; software differs in which it uses, and volumes with it",
+        )
+    ]
 
 
 def _largest_shift(difference: Any, size: Any) -> float:

@@ -51,6 +51,14 @@ def test_a_mirrored_copy_saved_as_jpeg_is_found() -> None:
     assert 0 < double.mean_difference < 3
 
 
+@pytest.mark.parametrize("stored", [257, 16], ids=["16 bits", "12 bits"])
+def test_the_same_picture_in_more_bits_is_found_mirrored_too(stored: int) -> None:
+    deep = smooth(3)[::-1].astype(np.uint16) * stored
+    [double] = doubles({"a": picture(smooth(3)), "b": picture(deep), "c": picture(smooth(2))})
+    assert (double.cases, double.flipped_axes) == (("a", "b"), ("X",))
+    assert double.mean_difference == pytest.approx(0, abs=1e-3)
+
+
 def test_a_small_lesion_more_is_no_duplicate_of_another_patient() -> None:
     other = smooth(4).astype(np.int16)
     other[10:35, 10:30] += 60

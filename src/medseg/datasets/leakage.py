@@ -1,7 +1,8 @@
 """Images that stand twice in a data set, as they are or mirrored: in two parts they make test scores too good.
 
 Each image is shrunk to a thumbnail; thumbnails that agree are confirmed pixel by pixel at full size. Both steps
-allow what JPEG does to a mirrored copy (a few grey levels), and no more: near-duplicates are not looked for.
+allow what JPEG does to a mirrored copy (a few grey levels) and that the same picture is stored in 8, 12 or 16 bits, as
+a DICOM and its PNG are, and no more: near-duplicates are not looked for.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Duplicate:
     flipped_axes
         The axes along which one is mirrored ("X", "Y", "Z"); empty when both are the same way round.
     mean_difference
-        Mean difference of the pixels in 1/255 of the range; 0 where the pixels are equal.
+        Mean difference of the pixels in 1/255 of the range, their values as they are or each from its lowest to its
+        highest, whichever is nearer; 0 where the pixels are equal.
     """
 
     cases: tuple[str, str]
@@ -171,8 +173,20 @@ def _candidates(thumbnails: Sequence[Array], flip: tuple[int, ...]) -> Iterator[
 
 def _confirmed(names: tuple[str, str], flip: tuple[int, ...], load: Callable[[str], Image]) -> Duplicate | None:
     a, b = _canonical(load(names[0])), np.flip(_canonical(load(names[1])), flip)
-    span = max(float(np.ptp(a)), float(np.ptp(b)))
-    difference = float(np.abs(a - b).mean()) * 255.0 / span if span else float(np.abs(a - b).max())
+    difference = min(_mean_difference(a, b), _mean_difference(_from_0_to_1(a), _from_0_to_1(b)))
     if difference > _MEAN_DIFFERENCE:
         return None
     return Duplicate(names, tuple("XYZ"[axis] for axis in flip), difference)
+
+
+def _mean_difference(a: Array, b: Array) -> float:
+    """In 1/255 of the larger of the two ranges."""
+    span = max(float(np.ptp(a)), float(np.ptp(b)))
+    difference = np.abs(a - b)
+    return float(difference.mean()) * 255.0 / span if span else float(difference.max())
+
+
+def _from_0_to_1(pixels: Array) -> Array:
+    """Scaled by its own range; as it is where it has none."""
+    low, span = pixels.min(), np.ptp(pixels)
+    return np.asarray((pixels - low) / span) if span else pixels

@@ -192,6 +192,15 @@ def test_a_sheared_mask_follows_its_image(tmp_path: Path) -> None:
     np.testing.assert_allclose(centres[0], centres[1], atol=0.51)
 
 
+@pytest.mark.parametrize(("largest", "stored"), [(7, "int32"), (1 << 40, "int64")])
+def test_whole_numbers_of_64_bits_keep_their_values(tmp_path: Path, largest: int, stored: str) -> None:
+    values = np.array([0, 1, largest], dtype=np.int64).reshape(3, 1, 1)
+    write_image(Image(values, np.eye(4), tmp_path), tmp_path / "a.nii.gz")
+    back = nib.load(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(np.asarray(back.dataobj), values)
+    assert back.get_data_dtype() == stored
+
+
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha"])
 def test_what_is_written_reads_back_the_same(tmp_path: Path, name: str) -> None:
     affine = np.array([[0, -0.5, 0, 7.0], [0.7, 0, 0, -3.0], [0, 0, 2.5, 11.0], [0, 0, 0, 1]])

@@ -60,7 +60,8 @@ def _writer(image: Image, path: Path) -> Any:
 def _write_nifti(image: Image, path: Path) -> None:
     import nibabel as nib
 
-    nifti = nib.Nifti1Image(_known_to_nifti(image.array), image.affine)
+    array = _known_to_nifti(image.array)
+    nifti = nib.Nifti1Image(array, image.affine, dtype=array.dtype)
     nifti.set_sform(image.affine, code=_SCANNER_CODE)
     nifti.set_qform(image.affine, code=_SCANNER_CODE)
     nifti.header.set_xyzt_units("mm")
@@ -68,9 +69,12 @@ def _write_nifti(image: Image, path: Path) -> None:
 
 
 def _known_to_nifti(array: Array) -> Array:
-    """NIfTI has no booleans and no 16-bit floats; nothing of ours needs more than 32."""
+    """NIfTI has no booleans and no 16-bit floats; what fits 32 bits is not written in 64, which few programs read."""
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 4 and array.size:
+        ends = np.iinfo(np.int32)
+        return array.astype(np.int32) if ends.min <= array.min() and array.max() <= ends.max else array
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 

@@ -65,6 +65,7 @@ def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> l
     return [
         _entry(
             name,
+            folder.resolve(),
             mask,
             manifests.get(name, {}),
             known.get(name, Known()),
@@ -119,13 +120,13 @@ def _masks(folder: Path) -> dict[str, Path]:
 
 def _entry(
     name: str,
+    folder: Path,
     mask: Path,
     manifest: Mapping[str, Any],
     known: Known,
     patient: str | None,
     scores: Mapping[str, Mapping[str, float]],
 ) -> Entry:
-    folder = mask.parent
     return Entry(
         key=key_of("folder", name),
         name=name,

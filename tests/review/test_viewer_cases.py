@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 from pydicom import dcmread
-from viewer_parts import AFFINE, SIZE, cases_by_name, mask, read_nifti, save, viewing, volume, wait_for
+from viewer_parts import AFFINE, SIZE, cases_by_name, correct, mask, read_nifti, save, viewing, volume, wait_for
 
 from medseg.case import Image
 from medseg.dicom import write_xray
@@ -80,6 +80,26 @@ def test_details_have_labels_volumes_windows_and_the_grid(folder: Path, tmp_path
     assert volume_["window_presets"][0] | {"level": -600.0, "width": 1500.0} == volume_["window_presets"][0]
     assert (picture["measurements"], picture["window_presets"]) == ({"cardiothoracic_ratio": 0.45}, [])
     assert picture["shape"] == [16, 20]
+
+
+def test_an_x_ray_from_dicom_is_measured_in_mm(folder: Path, tmp_path: Path):
+    picture = Image(np.arange(320, dtype=np.uint16).reshape(16, 20), np.diag([0.5, 0.25, 1, 1]), Path("made"))
+    write_xray(picture, tmp_path / "images" / "xray.dcm", seed=1)
+    manifest = folder / "xray_manifest.json"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace('xray.png"', 'xray.dcm"', 1), encoding="utf-8")
+    with viewing(tmp_path, folder=folder) as (client, _):
+        key = cases_by_name(client)["xray"]["id"]
+        details = client.get(f"/api/cases/{key}").json()
+        record = correct(client, key, np.eye(16, 20)).json()
+    assert (details["shape"], details["spacing_mm"]) == ([16, 20], [0.5, 0.25])
+    assert record["labels"] == [{"value": 1, "name": "heart", "voxels": 16, "area_cm2": 0.02}]  # of 0.125 mm2 each
+
+
+def test_corrections_of_a_linked_mask_go_into_the_reviewed_folder(tmp_path: Path):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a.nii.gz").symlink_to(save(mask(), tmp_path / "elsewhere" / "a.nii.gz"))
+    (entry,) = read_folder(tmp_path / "masks", truth=None, datalist=None)
+    assert entry.home == (tmp_path / "masks").resolve()
 
 
 def test_a_volume_and_its_mask_come_on_the_grid_they_are_stored_on(folder: Path, tmp_path: Path):

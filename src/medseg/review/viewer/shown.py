@@ -6,11 +6,13 @@ import os
 import threading
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medseg.case import Array, Image
 from medseg.files import atomic_write
+from medseg.geometry import spacing_mm
 from medseg.review.viewer.entries import key_of
 
 KEPT_BYTES = 4_000_000_000
@@ -36,6 +38,7 @@ class Shown:
     def __init__(self, folder: Path, *, kept_bytes: int = KEPT_BYTES) -> None:
         self.folder, self._kept_bytes = folder, kept_bytes
         self._modalities: dict[Path, str | None] = {}
+        self._spacings_mm: dict[Path, tuple[float, float] | None] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def image(self, source: Path) -> Path:
@@ -45,6 +48,10 @@ class Shown:
     def modality(self, source: Path) -> str | None:
         """DICOM code of an image that was made, where its file says so; "CT" for volumes that look like HU."""
         return self._modalities.get(source)
+
+    def spacing_mm(self, picture: Path) -> tuple[float, float] | None:
+        """Pixel spacing along X and Y of a picture that was made, where its file says so, as DICOM X-rays do."""
+        return self._spacings_mm.get(picture)
 
     def labels(self, source: Path, *, reference: Path | None = None) -> Path:
         """A label map as .nii of 8 bits (16 above label 255), or as .png whose grey values are the labels.
@@ -85,7 +92,7 @@ class Shown:
             self._make_room()
             if kind == "labels":
                 return _write_labels(source, self.folder / stem, reference)
-            made, self._modalities[source] = _write_image(source, self.folder / stem)
+            made, self._modalities[source], self._spacings_mm[source] = _write_image(source, self.folder / stem)
             return made
 
     def _make_room(self) -> None:
@@ -114,15 +121,33 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _write_image(source: Path, stem: Path) -> tuple[Path, str | None]:
+def grid_of(shown: Path) -> dict[str, Any]:
+    """Size and spacing of a file of `Shown`; a PNG says no spacing."""
+    if shown.suffix == ".png":
+        from PIL import Image as Picture
+
+        with Picture.open(shown) as picture:
+            return {"shape": list(picture.size), "spacing_mm": None}
+    import nibabel
+
+    header: Any = nibabel.load(shown).header
+    return {
+        "shape": [int(n) for n in header.get_data_shape()],
+        "spacing_mm": [round(float(np.float32(mm)), 6) for mm in header.get_zooms()[:3]],
+    }
+
+
+def _write_image(source: Path, stem: Path) -> tuple[Path, str | None, tuple[float, float] | None]:
+    """The file, the modality, and of a picture its pixel spacing, where it is known."""
     from medseg.intake import read_image
 
     image = read_image(source)
     if image.array.ndim == 3:
-        return _write_picture(_grey(image.array[0]), stem), image.modality
+        known = spacing_mm(image.affine)[:2] if image.spacing_known else None
+        return _write_picture(_grey(image.array[0]), stem), image.modality, known
     values = image.array[0]
     modality = image.modality or ("CT" if _is_hounsfield(values) else None)
-    return _write_volume(Image(_plain(values), image.affine, image.source), stem), modality
+    return _write_volume(Image(_plain(values), image.affine, image.source), stem), modality, None
 
 
 def _write_whole_picture(source: Path, path: Path) -> None:

@@ -27,7 +27,7 @@ from medseg.review.viewer.jobs import Job, Jobs
 from medseg.review.viewer.reviews import Reviews, Status
 from medseg.review.viewer.session import Session
 from medseg.review.viewer.settings import MEGABYTE, Settings
-from medseg.review.viewer.shown import Shown
+from medseg.review.viewer.shown import Shown, grid_of
 from medseg.review.viewer.uploads import Uploads
 
 
@@ -332,7 +332,8 @@ class Viewer:
         from medseg.intake import read_image, read_label
 
         if entry.prediction is not None:
-            return read_label(entry.prediction)
+            mask, known = read_label(entry.prediction), self._picture_spacing_mm(entry)
+            return mask if known is None else replace(mask, affine=np.diag([*known, 1.0, 1.0]), spacing_known=True)
         if entry.image is None:
             raise AbsentError(f"case {entry.name} has neither image nor mask")
         image = read_image(entry.image)
@@ -355,9 +356,21 @@ class Viewer:
         if getattr(entry, what) is None:
             return nothing
         try:
-            return _grid_of(self.file(entry, what))
+            grid = grid_of(self.file(entry, what))
         except MedsegError:
             return nothing  # the page asks for the file itself, and is told why not
+        known = self._picture_spacing_mm(entry)
+        return grid if known is None else {**grid, "spacing_mm": [round(mm, 6) for mm in known]}
+
+    def _picture_spacing_mm(self, entry: Entry) -> tuple[float, float] | None:
+        """Of a picture whose image says so, which a mask as PNG does not."""
+        if entry.kind != "picture" or entry.image is None:
+            return None
+        try:
+            self.file(entry, "image")
+        except MedsegError:
+            return None  # as above
+        return self.shown.spacing_mm(entry.image)
 
 
 def _changed_since(review: Mapping[str, Any], mask: Path) -> bool:
@@ -370,18 +383,3 @@ def _values_in(mask: Path) -> dict[int, str]:
 
     values = np.flatnonzero(np.bincount(read_label(mask).array.ravel(order="K")))
     return {int(value): f"label {value}" for value in values if value}
-
-
-def _grid_of(path: Path) -> dict[str, Any]:
-    if path.suffix == ".png":
-        from PIL import Image as Picture
-
-        with Picture.open(path) as picture:
-            return {"shape": list(picture.size), "spacing_mm": None}
-    import nibabel
-
-    header: Any = nibabel.load(path).header
-    return {
-        "shape": [int(n) for n in header.get_data_shape()],
-        "spacing_mm": [round(float(np.float32(mm)), 6) for mm in header.get_zooms()[:3]],
-    }

@@ -85,4 +85,8 @@ def test_the_command_turns_a_mask_into_a_file(
     assert main([*words, "--names", str(tmp_path / "names.yaml"), "-o", str(output)]) == 0
     assert capsys.readouterr().out == f"{output}: labels 3\n"
     np.testing.assert_array_equal(read_label(output).array, np.where(_labels(0) == 2, 3, 0))
+    kept = output.read_bytes()
+    assert main([*words, "-o", str(output)]) == 2
+    assert ("mask.nii.gz is there already" in capsys.readouterr().err, output.read_bytes()) == (True, kept)
+    output.unlink()
     assert main(["data", "labels", str(studies / "images" / "case0" / "0001.dcm"), *words[3:], "-o", str(output)]) == 2

@@ -71,6 +71,8 @@ def _labels(arguments: argparse.Namespace) -> int:
 
     if arguments.output.resolve() in (arguments.mask.resolve(), arguments.reference.resolve()):
         raise OutputError(f"{arguments.output} would take the place of an input", next_step="name another file")
+    if arguments.output.exists():
+        raise OutputError(f"{arguments.output} is there already", next_step="give a new file: no mask is replaced")
     label = read_label(arguments.mask, reference=arguments.reference, names=arguments.names)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     write_mask(label, arguments.output)

@@ -386,6 +386,19 @@ def test_a_ratio_that_could_not_be_measured_is_left_out(xray: Image, segments: S
     assert "ct_tiny measurements" not in _numbers(folder / names["sr"])
 
 
+def test_dicom_of_an_xray_that_says_it_is_turned_is_refused(xray: Image, segments: Segments) -> None:
+    """The ratio of one that lies on its side was sent as 1.3, without the manifest's warning."""
+    data = pydicom.dcmread(xray.source)
+    data.PatientOrientation = ["F", "R"]
+    data.save_as(xray.source)
+    before = set(xray.source.parent.iterdir())
+    for kind in ("sr", "dicom-seg"):
+        with pytest.raises(OutputError, match=r"got PatientOrientation F and R along rows.*correct its PatientOrient"):
+            _write(xray, np.ones((60, 50), np.uint8), segments, [kind], cardiothoracic_ratio=1.3)
+    assert set(xray.source.parent.iterdir()) == before
+    assert _write(xray, np.ones((60, 50), np.uint8), segments, ["nrrd"])["nrrd"].is_file()
+
+
 REAL = {
     "ct": "sarcoma_dicom_rtstruct/STS_003/CT",
     "jpegls": "chest_ct_nlst/dicom_jpegls_16",

@@ -113,11 +113,11 @@ def read_picture(header: Header) -> tuple[Image, list[Finding]]:
     refuse_colour(header)
     with dicom_errors(header.path):
         scaling, ends = rescale(header.tags, header.path), padding(header.tags)
-        spacing, turned_findings = _picture_spacing(header.tags), _turned_findings(header)
+        spacing, doubts = _picture_spacing(header.tags), turned_findings(header.tags)
     stored = stored_pixels(header)
     bright = turned(stored, header.tags) if header.tags.get("PhotometricInterpretation") == INVERTED else stored
     values = scaled([bright], [scaling])
-    findings = [*fill_padding(values, [stored], [ends]), *turned_findings]
+    findings = [*fill_padding(values, [stored], [ends]), *doubts]
     x_mm, y_mm = spacing or (1.0, 1.0)
     if not (np.isfinite([x_mm, y_mm]).all() and min(x_mm, y_mm) > 0):
         raise GeometryError(f"{header.path}: invalid pixel spacing", got=f"{(x_mm, y_mm)} mm", expected="above 0")
@@ -176,12 +176,15 @@ def _picture_spacing(tags: Any) -> tuple[float, float] | None:
     return None
 
 
-def _turned_findings(header: Header) -> list[Finding]:
-    """A warning where an X-ray says that it is mirrored, turned or no frontal one: left and right are then others."""
-    stated = header.tags.get("PatientOrientation") or ()
+def turned_findings(tags: Any) -> list[Finding]:
+    """A warning where an X-ray says that it is mirrored, turned or no frontal one: left and right are then others.
+
+    `tags` are those of the file, a pydicom data set.
+    """
+    stated = tags.get("PatientOrientation") or ()
     along = [str(end) for end in ((stated,) if isinstance(stated, str) else stated)]
     shown = [end if _DIRECTION.fullmatch(end) else "?" for end in along]  # a damaged file may hold anything there
-    if header.modality not in _RADIOGRAPHS or not any(along) or picture_directions(header.tags) == ("L", "F"):
+    if tags.get("Modality") not in _RADIOGRAPHS or not any(along) or picture_directions(tags) == ("L", "F"):
         return []
     return [
         Finding(

@@ -19,6 +19,7 @@ from medseg.dicom.source import quiet_pydicom
 from medseg.errors import MedsegError, OutputError
 from medseg.files import atomic_write
 from medseg.geometry import lps_from_affine
+from medseg.intake.dicom_image import turned_findings
 from medseg.intake.dicom_source import SourceImages, source_images
 from medseg.intake.files import is_dicom, split_series
 from medseg.outputs.algorithm import Algorithm
@@ -144,12 +145,26 @@ def write_formats(
     source = source_images(image)
     if source is None:
         raise OutputError(f"case {prediction.id}: {', '.join(asked)} of an image that is not DICOM")
+    _refuse_turned(prediction, source, asked)
     with quiet_pydicom():
         written = {}
         for kind, data in _make_dicom(prediction, image, asked, source, meaning).items():
             with _made_of_source(kind, prediction.id):
                 written[kind] = _save(data, folder, _DICOM_FILES[kind].format(id=prediction.id))
     return {**_write_plain(prediction, image, folder, formats), **written}
+
+
+def _refuse_turned(prediction: Prediction, source: SourceImages, asked: Sequence[str]) -> None:
+    """Results travel without the warnings of the manifest: sides and ratios of a turned X-ray would be believed."""
+    found = turned_findings(source.datasets[0]) if prediction.labels.array.ndim == 2 else []
+    if found:
+        raise OutputError(
+            f"case {prediction.id}: {', '.join(asked)} would name left and right wrongly, as {found[0].what}",
+            got=found[0].got,
+            expected=found[0].expected,
+            next_step="turn or mirror the X-ray, if it is a frontal one, and correct its PatientOrientation; or ask for"
+            " no DICOM format: the mask comes with a warning",
+        )
 
 
 def _is_dicom_input(path: Path) -> bool:

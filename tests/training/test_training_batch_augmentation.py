@@ -68,9 +68,9 @@ TRANSFORMS: dict[str, Callable[[int], Any]] = {
 CASES = [(name, d) for name in TRANSFORMS for d in (2, 3) if (name, d) != ("elastic", 3)]
 
 
-def batch(spatial_dims: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(spatial_dims: int, size: tuple[int, ...] = (12, 9, 8)) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(spatial_dims)
-    size = (12, 9, 8)[:spatial_dims]
+    size = size[:spatial_dims]
     image = torch.randn(len(SEEDS), 2, *size, generator=generator)
     return image, torch.randint(0, 3, (len(SEEDS), 1, *size), generator=generator).to(torch.uint8)
 
@@ -103,6 +103,15 @@ def test_a_batch_is_what_its_cases_are_one_by_one(name: str, spatial_dims: int) 
     changed = (ours[0] != image).flatten(1).any(1) | (ours[1] != label).flatten(1).any(1)
     assert changed.any()
     assert name == "not random" or not changed.all()
+
+
+@pytest.mark.parametrize("size", [(12, 9, 1), (1, 9, 8), (7, 1)])
+def test_a_plane_is_turned_as_monai_turns_it(size: tuple[int, ...]) -> None:
+    image, label = batch(len(size), size)
+    ours = BatchAugmentation(transforms=[TRANSFORMS["affine"](len(size))])(image, label, seeds=SEEDS)
+    theirs = case_by_case(TRANSFORMS["affine"](len(size)), image, label)
+    torch.testing.assert_close(ours[0], theirs[0].float(), rtol=1e-4, atol=1e-4)
+    assert float((ours[1] != theirs[1]).float().mean()) < 0.02
 
 
 def test_noise_has_the_drawn_spread_and_is_the_same_again() -> None:

@@ -77,15 +77,16 @@ def _draw_affine(transform: RandAffined, case: Tensor) -> Tensor:
 
 def _apply_affine(transform: RandAffined, values: Tensor, drawn: Sequence[Tensor], place: int) -> Tensor:
     d = values.ndim - 2
-    half = (torch.tensor(values.shape[2:], dtype=torch.float64) - 1) / 2
+    # An axis of one voxel counts as two, as MONAI has it.
+    half = torch.tensor(values.shape[2:], dtype=torch.float64).clamp(min=2) / 2
     matrices = torch.stack([one[:d, :] for one in drawn])
-    # In torch's coordinates: from -1 to 1 along each axis, the last axis first.
+    # In torch's coordinates: from -1 to 1 along each axis, voxels' outer borders, the last axis first.
     linear = matrices[:, :, :d] * half / half[:, None]
     shift = matrices[:, :, -1:] / half[:, None]
     theta = torch.cat([linear.flip(1, 2), shift.flip(1)], 2).float().to(values.device, non_blocking=True)
-    grid = functional.affine_grid(theta, list(values.shape), align_corners=True)
+    grid = functional.affine_grid(theta, list(values.shape), align_corners=False)
     mode, padding = str(transform.mode[place]), str(transform.padding_mode[place])
-    return functional.grid_sample(values.float(), grid, mode=mode, padding_mode=padding, align_corners=True)
+    return functional.grid_sample(values.float(), grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
 def _affine_fits(transform: RandAffined) -> bool:

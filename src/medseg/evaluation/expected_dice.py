@@ -233,9 +233,19 @@ def _fit(x: Floats, y: Floats, counts: Floats) -> _Fitted:
     mean = np.average(x, axis=0, weights=counts)
     sd = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=counts))
     sd = np.where(sd > _LEAST_VARIANCE, sd, 1.0)
-    z = _with_ones((x - mean) / sd)
+    weights = _weights(_with_ones((x - mean) / sd), y, counts)
+    return _Fitted(mean, sd, (x.min(axis=0), x.max(axis=0)), weights)
+
+
+def _weights(z: Floats, y: Floats, counts: Floats) -> Floats:
+    """Of standardised features with ones before them, (n, 1 + features)."""
     penalty = PENALTY * np.eye(z.shape[1])
     penalty[0, 0] = 0.0
+
+    def likelihood(weights: Floats) -> float:
+        total = z @ weights
+        return float(counts @ (y * total - np.logaddexp(0, total)) - weights @ penalty @ weights / 2)
+
     middle = min(max(float(np.average(y, weights=counts)), 0.01), 0.99)
     weights = np.zeros(z.shape[1])
     weights[0] = math.log(middle / (1 - middle))
@@ -243,10 +253,12 @@ def _fit(x: Floats, y: Floats, counts: Floats) -> _Fitted:
         p = _expit(z @ weights)
         variance = counts * np.maximum(p * (1 - p), _LEAST_VARIANCE)
         step = np.linalg.solve(z.T @ (z * variance[:, None]) + penalty, z.T @ (counts * (y - p)) - penalty @ weights)
+        while likelihood(weights + step) < likelihood(weights) and np.abs(step).max() > _LEAST_VARIANCE:
+            step = step / 2  # a whole step overshoots where few cases are told apart well, and then never comes back
         weights = weights + step
         if np.abs(step).max() < _LEAST_VARIANCE:
             break
-    return _Fitted(mean, sd, (x.min(axis=0), x.max(axis=0)), weights)
+    return weights
 
 
 def _expit(value: Floats) -> Floats:

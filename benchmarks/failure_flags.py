@@ -62,8 +62,8 @@ def told(cases: Sequence[Measured], record: FlagRecord, part: str) -> Table:
         found: Mapping[str, object] = roc(values, failed, patients=[one.patient for one in cases]).to_json()
         if part == "validation" and name.startswith("predicted"):
             name, found = f"{name}, cross-validated", record.about["regression_roc_cross_validated"]
-        low, high = found["auc_ci95"]
-        table.rows.append([name, f"{found['auc']:.3f}", f"{low:.3f} to {high:.3f}"])
+        interval = " to ".join(f"{end:.3f}" for end in found["auc_ci95"] or ()) or "one patient"
+        table.rows.append([name, f"{found['auc']:.3f}", interval])
     caught = sum(bool(one.flags) for one, bad in zip(judged, failed, strict=True) if bad)
     alarms = sum(bool(one.flags) for one, bad in zip(judged, failed, strict=True) if not bad)
     table.notes.append(

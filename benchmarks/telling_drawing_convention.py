@@ -83,8 +83,8 @@ def main(options: argparse.Namespace) -> None:
     table = Table(title, ["by", "area under the ROC curve", "95 % interval"])
     for name, traits in (("the network's deepest stage", network), ("traits of the picture", picture)):
         found = roc(left_out_scores(traits, other), other, patients=[case["patient"] for case in cases])
-        low, high = found.auc_ci95
-        table.rows.append([name, f"{found.auc:.2f}", f"{low:.2f} to {high:.2f}"])
+        interval = " to ".join(f"{end:.2f}" for end in found.auc_ci95 or ()) or "one patient"
+        table.rows.append([name, f"{found.auc:.2f}", interval])
     publish("telling_drawing_convention", [table], settings={"bundle": folder.name, "parts": "training, validation"})
 
 

@@ -50,10 +50,16 @@ def test_the_interval_holds_the_area_and_shrinks_with_patients_not_with_copies()
     warning = rng.normal(failed.astype(float), 1.0)
     patients = [str(i) for i in range(40)]
     curve = roc(warning, failed, patients=patients)
+    assert curve.auc_ci95 is not None
     assert curve.auc_ci95[0] < curve.auc < curve.auc_ci95[1]
     copies = roc(np.repeat(warning, 5), np.repeat(failed, 5), patients=[p for p in patients for _ in range(5)])
     assert copies.auc == pytest.approx(curve.auc)
     assert copies.auc_ci95 == pytest.approx(curve.auc_ci95)
+
+
+def test_cases_of_one_patient_have_no_interval() -> None:
+    curve = roc([0.1, 0.2, 0.9], [False, False, True], patients=["a"] * 3)
+    assert curve.to_json() == {"auc": 1.0, "auc_ci95": None, "failed": 1, "good": 2}
 
 
 @pytest.mark.parametrize("failed", [[True, True], [False, False]], ids=["all-failed", "none-failed"])

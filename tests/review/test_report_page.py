@@ -366,11 +366,13 @@ def test_the_roc_of_the_flags_is_drawn_with_the_area_of_the_summary(tmp_path: Pa
         path.write_text(json.dumps({**json.loads(path.read_text()), "flag_excess": excess}))
     summary = json.loads((folder / "summary.json").read_text())
     area = {"auc": 0.75, "auc_ci95": [0.5, 1.0], "failed": 2, "good": 2}
-    summary["failure_flags"] = {"cases": 4, "flagged": 1, "dice_below": 0.9, "failed": 2, "roc": {"rules": area}}
+    areas = {"rules": area, "predicted_dice": {**area, "auc_ci95": None}}
+    summary["failure_flags"] = {"cases": 4, "flagged": 1, "dice_below": 0.9, "failed": 2, "roc": areas}
     (folder / "summary.json").write_text(json.dumps(summary))
     root = parse(report(folder, to=tmp_path))
     rows = {row["What"][0]: row["Value"][0] for row in table_of(root, "Failure flags")}
     assert rows["area under the ROC curve, rules"] == "0.750 [0.500, 1.000]"
+    assert rows["area under the ROC curve, predicted Dice"] == "0.750 one patient: no interval"
     (figure,) = [one for one in root.all("figure") if "true failures" in one.all("figcaption")[0].text]
     assert "rules (area 0.750)" in figure.text
     points = [tuple(map(float, pair.split(","))) for pair in figure.all("polyline")[0].attributes["points"].split()]

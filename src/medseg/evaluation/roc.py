@@ -27,7 +27,7 @@ class Roc:
         counted half (Hanley, McNeil, Radiology 1982;143:29).
     auc_ci95
         Percentile interval over resamples of the patients; resamples without a failure, or without a good case, have
-        no AUC and are left out.
+        no AUC and are left out. None of one patient, whose resamples are all the same.
     failed, good
         How many cases of each.
     """
@@ -36,13 +36,13 @@ class Roc:
     sensitivity: Floats
     false_alarms: Floats
     auc: float
-    auc_ci95: tuple[float, float]
+    auc_ci95: list[float] | None
     failed: int
     good: int
 
     def to_json(self) -> dict[str, Any]:
         """The figures without the curve."""
-        return {"auc": self.auc, "auc_ci95": list(self.auc_ci95), "failed": self.failed, "good": self.good}
+        return {"auc": self.auc, "auc_ci95": self.auc_ci95, "failed": self.failed, "good": self.good}
 
 
 def auc(warning: NDArray[np.floating[Any]], failed: NDArray[np.bool_]) -> float | None:
@@ -89,10 +89,12 @@ def roc(
     def of_draw(drawn: Indices) -> float | None:
         return auc(values[drawn], truth[drawn])
 
-    low, high = percentiles(resampled(of_draw, patients=patients, resamples=resamples, seed=seed))
+    interval = None
+    if len(set(patients)) > 1:
+        interval = percentiles(resampled(of_draw, patients=patients, resamples=resamples, seed=seed))
     thresholds, sensitivity, false_alarms = roc_curve(values, truth)
     failures = int(truth.sum())
-    return Roc(thresholds, sensitivity, false_alarms, area, (low, high), failures, truth.size - failures)
+    return Roc(thresholds, sensitivity, false_alarms, area, interval, failures, truth.size - failures)
 
 
 def roc_curve(values: Floats, failed: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:

@@ -31,8 +31,9 @@ def table(results: Results) -> Table | None:
         if one is None:
             rows.append([words, text("not defined: no case, or every case, failed")])
         else:
-            low, high = one["auc_ci95"]
-            rows.append([words, figure(one["auc"], decimals=3, detail=f"[{fixed(low, 3)}, {fixed(high, 3)}]")])
+            ends = one["auc_ci95"]
+            detail = "one patient: no interval" if ends is None else f"[{', '.join(fixed(end, 3) for end in ends)}]"
+            rows.append([words, figure(one["auc"], decimals=3, detail=detail)])
     return Table("Failure flags", [Column("What"), Column("Value", numeric=True)], rows, sortable=False)
 
 

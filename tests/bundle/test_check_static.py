@@ -75,6 +75,8 @@ def test_numbers_that_no_run_can_start_with_are_told_once_each():
     texts = "\n".join(one.text() for one in found)
     for name, value in {**wrong, **more}.items():
         assert f"which is @{name}, is out of range; got {value}; expected" in texts
+    (norm,) = check(find_bundle("ct_lung"), overrides={"train::trainer::iteration_update::max_gradient_norm": 0})
+    assert "iteration_update::max_gradient_norm is out of range; got 0; expected a number above 0, or" in norm.text()
 
 
 SPOILT = {

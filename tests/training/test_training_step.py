@@ -67,6 +67,12 @@ def test_a_step_goes_down_the_gradient_no_further_than_the_limit(network: torch.
     assert network.training
 
 
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan")])
+def test_a_limit_that_leaves_nothing_of_a_gradient_is_refused(limit: float) -> None:
+    with pytest.raises(BundleError, match=f"max_gradient_norm; got {limit}; expected a number above 0, or null"):
+        TrainingStep(max_gradient_norm=limit)
+
+
 def test_bfloat16_is_near_float32_and_the_loss_stays_float32(network: torch.nn.Module) -> None:
     outputs = [TrainingStep(precision=p)(engine(deepcopy(network)), batch()) for p in ("fp32", "bf16")]
     assert [output["loss"].dtype for output in outputs] == [torch.float32, torch.float32]

@@ -39,7 +39,7 @@ class TrainingStep:
     precision
         "auto", "bf16" or "fp32".
     max_gradient_norm
-        Gradients are scaled down to this L2 norm over all parameters; None switches clipping off.
+        Gradients are scaled down to this L2 norm over all parameters, above 0; None switches clipping off.
     augmentation
         Applied to the whole batch on the device, from the "seed" of each case that `CaseDataset` gives.
     compile_mode
@@ -49,7 +49,7 @@ class TrainingStep:
     Raises
     ------
     BundleError
-        No such mode.
+        No such mode, or a norm that leaves nothing of a gradient.
     TrainingError
         From a step: the memory does not hold one sample, or not the share of one of several processes.
     """
@@ -69,6 +69,9 @@ class TrainingStep:
                 expected=f"null or one of {', '.join(_COMPILE_MODES)}",
                 next_step="set compile_mode",
             )
+        if max_gradient_norm is not None and not max_gradient_norm > 0:
+            expected = "a number above 0, or null for gradients as they are"
+            raise BundleError("max_gradient_norm", got=max_gradient_norm, expected=expected)
         self.precision: Precision = precision
         self.max_gradient_norm = max_gradient_norm
         self.augmentation = augmentation

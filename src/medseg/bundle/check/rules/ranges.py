@@ -56,6 +56,7 @@ _RANGES = {
     "num_workers": _Range(0, "a whole number from 0 on", targets=("Loader",)),
     "seed": _Range(0, "a whole number from 0 on"),
     "spacing_mm": _Range(0, "lengths above 0", above=True),
+    "max_gradient_norm": _Range(0, "a number above 0, or null for gradients as they are", above=True),
     "lr": _Range(0, "a number from 0 on", targets=("torch.optim.",)),
 }
 

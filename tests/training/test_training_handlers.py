@@ -104,6 +104,16 @@ def test_a_plateau_schedule_steps_at_validations_only() -> None:
     assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1])
 
 
+def test_a_plateau_schedule_that_takes_better_for_worse_is_refused() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)  # torch's own mode is "min", for losses
+    with pytest.raises(BundleError, match=r"got mode min; expected mode max; set train::scheduler::mode=max"):
+        Schedule(scheduler=plateau, evaluator=evaluator())
+    distances = evaluator()
+    distances.metric_cmp_fn = lambda now, before: now < before
+    Schedule(scheduler=plateau, evaluator=distances)
+
+
 @pytest.mark.parametrize(
     ("best", "patience", "interval", "last"),
     [

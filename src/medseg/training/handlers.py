@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -105,10 +106,24 @@ class Schedule:
         Any schedule of torch.optim.lr_scheduler that counts epochs.
     evaluator
         Validation engine whose `best_metric` metric a plateau schedule watches.
+
+    Raises
+    ------
+    BundleError
+        A plateau schedule that takes the better scores for the worse ones; torch's own default does, for Dice.
     """
 
     def __init__(self, *, scheduler: Any, evaluator: Any) -> None:
         self.scheduler, self.evaluator = scheduler, evaluator
+        if isinstance(scheduler, ReduceLROnPlateau):
+            better = "max" if getattr(evaluator, "metric_cmp_fn", operator.gt)(1.0, 0.0) else "min"
+            if scheduler.mode != better:
+                raise BundleError(
+                    "train::scheduler: ReduceLROnPlateau would lower the rate while the validation score gets better",
+                    got=f"mode {scheduler.mode}",
+                    expected=f"mode {better}",
+                    next_step=f"set train::scheduler::mode={better}",
+                )
 
     def attach(self, engine: Any) -> None:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._step)

@@ -42,6 +42,13 @@ def test_how_often_is_drawn_from_the_seed():
     assert 70 < first.count(40.0) < 130
 
 
+@pytest.mark.parametrize("axis", [-1, 3])
+def test_an_axis_that_is_none_is_refused(axis):
+    """Of -1 the channels would be mirrored, which changes nothing, and the labels change places."""
+    with pytest.raises(BundleError, match=f"axis; got {axis}; expected 0, 1 or 2"):
+        RandMirrorLabelsd(axis=axis, swaps=[[1, 2]], prob=0.5)
+
+
 @pytest.mark.parametrize("swaps", [[[1, 1]], [[0, 2]], [[1, 2], [2, 3]], [[1]]], ids=str)
 def test_pairs_that_are_none_are_refused(swaps):
     with pytest.raises(BundleError, match="swaps"):

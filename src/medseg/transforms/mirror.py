@@ -30,7 +30,7 @@ class RandMirrorLabelsd(RandomizableTransform, MapTransform):
     Raises
     ------
     BundleError
-        A label in two pairs, or the background.
+        An axis that is none, a label in two pairs, or the background.
     """
 
     def __init__(
@@ -44,6 +44,8 @@ class RandMirrorLabelsd(RandomizableTransform, MapTransform):
     ) -> None:
         RandomizableTransform.__init__(self, prob)
         MapTransform.__init__(self, [image_key, label_key])
+        if axis not in (0, 1, 2):  # counted from the end it would be that of the channels for one of the two
+            raise BundleError("RandMirrorLabelsd: axis", got=axis, expected="0, 1 or 2")
         named = [value for pair in swaps for value in pair]
         if len(set(named)) != len(named) or any(value < 1 for value in named) or any(len(pair) != 2 for pair in swaps):
             raise BundleError("RandMirrorLabelsd: swaps", got=swaps, expected="pairs of different labels from 1 up")

@@ -12,7 +12,7 @@ from medseg.bundle.check.merged import arguments, is_component
 from medseg.bundle.check.values import UNKNOWN, components
 
 _FORMAT = "_meta_::network_data_format"
-_NUMBERS = ("labels", "applied_labels", "heart", "lungs", "regions")
+_NUMBERS = ("labels", "applied_labels", "heart", "lungs", "regions", "swaps")
 """Arguments of medseg's and MONAI's components that are values of labels."""
 _SINGLE = ("sigmoid", "softmax", "other_act")
 _MIXING = frozenset(

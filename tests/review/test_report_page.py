@@ -252,6 +252,17 @@ def test_a_run_has_curves_settings_and_a_card(tmp_path: Path) -> None:
     assert "0.9876" not in root.text  # the bundle's own weights had it, not those of this run
 
 
+def test_a_run_that_chose_its_weights_by_another_score_says_by_which(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    named = {"best_validation_dice": None, "best_validation_score": 0.875, "best_validation_score_name": "val_mean_nsd"}
+    (run / "run.json").write_text(json.dumps({**record, **named}))
+    text = parse(report(run, to=tmp_path)).text
+    assert text.count("est validation val_mean_nsd") == 2
+    assert "best val_mean_nsd on the validation cases" in text
+    assert "0.875 at epoch 2" in text
+
+
 def test_a_bundle_alone_has_its_card_with_the_scores_it_states(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "bundle")
     (folder / "run.json").unlink()

@@ -182,3 +182,17 @@ def test_a_failed_run_is_recorded_and_its_error_not_swallowed(tmp_path: Path, er
     assert record["best_validation_dice"] is None
     assert record["settings"] == {"seed": 1}
     assert {"torch", "monai", "medseg", "threads"} <= record["environment"].keys()
+
+
+@pytest.mark.parametrize(("metric", "name"), [("val_mean_dice", "Dice"), ("val_mean_nsd", "val_mean_nsd")])
+def test_a_score_is_called_what_it_is(metric: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    best = {"key_metric_name": metric, "best_metric": 0.5, "best_metric_epoch": 1, "metrics": {metric: 0.5}}
+    engine, validation = trainer([1.0]), evaluator(**best)
+    Progress(evaluator=validation).attach(engine)
+    RunRecord(run_dir=str(tmp_path), settings={}, evaluator=validation).attach(engine)
+    with caplog.at_level("INFO", "medseg"):
+        engine.run(batches(1), max_epochs=1)
+    assert f"epoch 1/1 loss 1.0000 validation {name} 0.5000 (best 0.5000 at 1)" in caplog.text
+    record = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert record["best_validation_dice"] == (0.5 if name == "Dice" else None)
+    assert (record["best_validation_score"], record["best_validation_score_name"]) == (0.5, metric)

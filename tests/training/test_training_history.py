@@ -12,6 +12,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
+from medseg.pictures import save_training_plots
 from medseg.training import History
 
 
@@ -76,6 +77,14 @@ def test_the_plots_are_the_same_bytes_for_the_same_curves(tmp_path: Path) -> Non
     history = [(tmp_path / name / "history.csv").read_text().splitlines() for name in ("a", "b")]
     assert [len(lines) for lines in history] == [4, 4]
     assert drawn[0][1] == drawn[1][1]
+    assert "Dice (validation)" in text
+
+
+def test_a_run_validated_by_another_score_than_dice_is_not_drawn_as_never_validated(tmp_path: Path) -> None:
+    save_training_plots([{"epoch": 1.0, "loss": 1.0, "learning_rate": 0.1, "val_mean_nsd": 0.5}], tmp_path)
+    text = (tmp_path / "training.svg").read_text(encoding="utf-8")
+    assert ">Validation<" in text
+    assert "never validated" not in text
 
 
 @pytest.mark.parametrize("problem", ["absent", "broken"])

@@ -46,9 +46,9 @@ def save_training_plots(history: Sequence[Epoch], folder: Path) -> list[Path]:
     return paths
 
 
-def _dice_columns(history: Sequence[Epoch]) -> list[str]:
-    """val_mean_dice and val_dice/<label>, the mean first."""
-    names = dict.fromkeys(name for row in history for name in row if name.startswith(("val_mean_dice", "val_dice/")))
+def _score_columns(history: Sequence[Epoch], *beginnings: str) -> list[str]:
+    """The columns that begin so, means first."""
+    names = dict.fromkeys(name for row in history for name in row if name.startswith(beginnings))
     return sorted(names, key=lambda name: "/" in name)
 
 
@@ -58,7 +58,11 @@ def _figure(history: Sequence[Epoch]) -> Figure:
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     loss, scores, rate = figure.subplots(1, 3)
     _draw(loss, history, ["loss"], title="Loss (training)")
-    _draw(scores, history, _dice_columns(history), title="Dice (validation)")
+    dice = _score_columns(history, "val_mean_dice", "val_dice/")
+    if dice:
+        _draw(scores, history, dice, title="Dice (validation)")
+    else:
+        _draw(scores, history, _score_columns(history, "val_mean_"), title="Validation")
     _draw(rate, history, ["learning_rate"], title="Learning rate")
     if all(row["learning_rate"] > 0 for row in history):
         rate.set_yscale("log")

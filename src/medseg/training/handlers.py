@@ -26,6 +26,9 @@ from medseg.training.failures import not_finite, on_exception, reason
 
 logger = logging.getLogger(__name__)
 
+_DICE = "val_mean_dice"
+"""The key metric of the bundles that ship."""
+
 
 class FiniteLoss:
     """Stop the run when a loss or a gradient is not finite, naming the step and the cases of its batch.
@@ -216,12 +219,13 @@ class Progress:
         loss = self._losses.mean()
         checked = validation.key_metric_name in validation.metrics
         score = f"{validation.metrics[validation.key_metric_name]:.4f}" if checked else "not yet"
-        self._bar.set_postfix(epoch=state.epoch, loss=f"{loss:.4f}", dice=score)
+        name = "Dice" if validation.key_metric_name == _DICE else validation.key_metric_name
+        self._bar.set_postfix(epoch=state.epoch, loss=f"{loss:.4f}", **{str(name).lower(): score})
         if self._bar.disable:
             best = f" (best {validation.best_metric:.4f} at {validation.best_metric_epoch})" if checked else ""
             seconds = state.times["EPOCH_COMPLETED"]
-            text = "epoch %d/%d loss %.4f validation Dice %s%s %.1f s"
-            logger.info(text, state.epoch, state.max_epochs, loss, score, best, seconds)
+            text = "epoch %d/%d loss %.4f validation %s %s%s %.1f s"
+            logger.info(text, state.epoch, state.max_epochs, loss, name, score, best, seconds)
 
     def _close(self, engine: Any, *_: BaseException) -> None:
         if self._bar is not None:
@@ -285,13 +289,16 @@ class RunRecord:
 
     def _write(self, engine: Any, status: str, reason: str | None = None) -> None:
         validation = self.evaluator.state
+        best = float(validation.best_metric) if validation.best_metric_epoch > 0 else None
         record = {
             "status": status,
             "reason": reason,
             "settings": self.settings,
             "epoch": engine.state.epoch,
             "epochs": engine.state.max_epochs,
-            "best_validation_dice": float(validation.best_metric) if validation.best_metric_epoch > 0 else None,
+            "best_validation_dice": best if validation.key_metric_name == _DICE else None,
+            "best_validation_score": best,
+            "best_validation_score_name": validation.key_metric_name,
             "best_epoch": validation.best_metric_epoch,
             "validation": {name: float(value) for name, value in validation.metrics.items()},
             "training_seconds": round(self._before + time.monotonic() - self._started, 1),

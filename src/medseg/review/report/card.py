@@ -89,9 +89,9 @@ def _data_of_run(run: Run) -> list[tuple[str, str]]:
 
 
 def _scores_of_run(run: Run) -> list[tuple[str, str]]:
-    best = run.record.get("best_validation_dice")
-    told = "never validated" if best is None else f"{number(best)}: these cases chose the weights, so it is too good"
-    return [("best Dice on the validation cases", told)]
+    chose = "these cases chose the weights, so it is too good"
+    told = "never validated" if run.best is None else f"{number(run.best)}: {chose}"
+    return [(f"best {run.best_name} on the validation cases", told)]
 
 
 def _claimed(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:

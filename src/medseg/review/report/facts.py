@@ -18,14 +18,13 @@ def of_run(run: Run) -> Facts:
     """A training run, from run.json and the files of its folder."""
     record, settings = run.record, run.record.get("settings", {})
     environment = record.get("environment", {})
-    best = record.get("best_validation_dice")
     facts = [
         ("bundle", f"{settings.get('bundle', NOT_STATED)} {settings.get('version', '')}".strip()),
         ("data", _data(run)),
         ("datalist SHA-256", run.data_sha256),
         ("status", _status(record)),
         ("epochs", f"{record.get('epoch', '?')} of {record.get('epochs', '?')}"),
-        ("best validation Dice", "never validated" if best is None else _best(best, record)),
+        (f"best validation {run.best_name}", "never validated" if run.best is None else _best(run.best, record)),
         ("training time", _duration(record.get("training_seconds"))),
     ]
     facts += [(name.replace("_", " "), str(settings[name])) for name in settings if name not in ("bundle", "version")]

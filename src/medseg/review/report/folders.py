@@ -80,6 +80,18 @@ class Run:
         """The run's folder."""
         return self.bundle.folder
 
+    @property
+    def best(self) -> float | None:
+        """The validation score by which the weights were chosen; None of a run that was never validated."""
+        found: float | None = self.record.get("best_validation_score", self.record.get("best_validation_dice"))
+        return found
+
+    @property
+    def best_name(self) -> str:
+        """What this score is: "Dice", or the name of the key metric that the bundle has in its place."""
+        name = str(self.record.get("best_validation_score_name", "val_mean_dice"))
+        return "Dice" if name == "val_mean_dice" else name
+
 
 @dataclass(frozen=True)
 class Results:

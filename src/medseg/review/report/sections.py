@@ -62,13 +62,12 @@ def glance(runs: Sequence[Run], many: Sequence[Told]) -> Section:
     """The numbers that matter most."""
     blocks: list[Block] = []
     for run in runs:
-        best = run.record.get("best_validation_dice")
         tiles = [
             Tile("Training", status := str(run.record.get("status", "unknown")), _epochs(run), _tone(status)),
             Tile(
-                "Best validation Dice",
-                "\N{EN DASH}" if best is None else number(best),
-                "never validated" if best is None else "",
+                f"Best validation {run.best_name}",
+                "\N{EN DASH}" if run.best is None else number(run.best),
+                "never validated" if run.best is None else "",
             ),
         ]
         blocks += [Heading(f"Run {run.folder.resolve().name}"), Tiles(tiles)]

@@ -29,7 +29,7 @@ class Fit:
     prefix
         What was taken off the file's names.
     total, values
-        Tensors of the network and values in them, those of the running count of batches left out.
+        Tensors of the network and values in them.
     """
 
     prefix: str = ""

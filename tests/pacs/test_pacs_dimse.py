@@ -25,7 +25,7 @@ from pynetdicom import evt
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from medseg.dicom.dimse import _Checkpoint
-from medseg.dicom.dimse_receive import Receiver, receiver
+from medseg.dicom.dimse_receive import ReceivedSeries, Receiver, receiver
 from medseg.dicom.names import series_name
 from medseg.dicom.transfer import receive, send
 from medseg.errors import ImageError, PacsError
@@ -165,8 +165,26 @@ def test_an_instance_without_a_proper_series_is_refused(
     with stranger(taking) as association:
         assert association.send_c_store(series[1]).Status == 0
         assert association.send_c_store(ds).Status == expected
+        assert association.send_c_store(series[2]).Status == expected, "what is thrown away is not acknowledged"
     _wait(lambda: not _files(inbox))
     assert taking.next_series(timeout_s=0.05) is None, "an association with a refused instance may be partial"
+
+
+def test_what_stands_in_the_way_of_a_series_stays(
+    taking: Receiver, series: list[Path], inbox: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    place, peer = inbox / series_name(_uid(series)), f"127.0.0.1:{taking.port}"
+    place.write_text("somebody's")
+    assert send(series[0], peer=peer, called="MEDSEG", retries=QUICK) == 1
+    _wait(lambda: f"{place} cannot be written (Not a directory)" in caplog.text)
+    assert place.read_text() == "somebody's"
+    place.unlink()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "before.dcm").write_text("came earlier")
+    place.symlink_to(tmp_path / "elsewhere")
+    send(series[0], peer=peer, called="MEDSEG", retries=QUICK)
+    assert taking.next_series(timeout_s=WAIT_S) == ReceivedSeries(place, 2), "a link is replaced by a whole series"
+    assert (tmp_path / "elsewhere" / "before.dcm").is_file()
 
 
 def test_a_full_disk_is_told_to_the_sender(taking: Receiver, series: list[Path], monkeypatch: pytest.MonkeyPatch):

@@ -19,6 +19,7 @@ from medseg.dicom.dimse import ANSWER_S, PDU_BYTES, check_title, without_delay
 from medseg.dicom.extra import pacs_extra
 from medseg.dicom.names import instance_name, is_uid, series_name
 from medseg.errors import PacsError
+from medseg.files import link_or_copy
 
 with pacs_extra():
     from pydicom import dcmread
@@ -41,11 +42,15 @@ class ReceivedSeries:
 
 @dataclass
 class _Arrival:
-    """What one association has brought so far: names and UIDs of series, in a folder of its own."""
+    """What one association has brought so far: names and UIDs of series, in a folder of its own.
+
+    `refused` is the status of its first instance that was refused: all that comes later gets it too, as nothing of the
+    association will be kept, and what is acknowledged is not sent again.
+    """
 
     folder: Path
     series: dict[str, str] = field(default_factory=dict)
-    failed: bool = False
+    refused: int = SUCCESS
 
 
 class Receiver:
@@ -83,8 +88,9 @@ class Receiver:
         """One instance, for C-STORE: the status."""
         with self._lock:
             arrival = self._arrival(event.assoc)
-            status = OUT_OF_RESOURCES if self._closed else _write(arrival, event)
-            arrival.failed = arrival.failed or status != SUCCESS
+            if arrival.refused:
+                return arrival.refused
+            status = arrival.refused = OUT_OF_RESOURCES if self._closed else _write(arrival, event)
         if status != SUCCESS:
             logger.warning("an instance was refused with status %#06x: its association leaves nothing", status)
         return status
@@ -95,11 +101,12 @@ class Receiver:
             arrival = self._arrivals.pop(event.assoc, None)
             if arrival is None or self._closed:
                 return
-            try:
-                for name in [] if arrival.failed else sorted(arrival.series):
+            for name in [] if arrival.refused else sorted(arrival.series):
+                try:
                     self._done.put(_put_in_place(arrival.folder / name, self.folder / name))
-            except OSError as error:
-                logger.error("cannot write to %s: %s", self.folder, error.strerror)
+                except OSError as error:
+                    text = "%s cannot be written (%s): what came of the series is lost, have it sent again"
+                    logger.error(text, self.folder / name, error.strerror)
             shutil.rmtree(arrival.folder, ignore_errors=True)
 
     def broken(self, event: Any) -> None:
@@ -143,15 +150,27 @@ def _write(arrival: _Arrival, event: Any) -> int:
 
 
 def _put_in_place(came: Path, folder: Path) -> ReceivedSeries:
-    """Give a series its name; what was there of it already stays in it, and no reader ever sees half of it."""
-    if folder.exists():
-        aside = came.with_name(f"{came.name}.before")
-        folder.rename(aside)
-        for file in aside.iterdir():
-            if not (came / file.name).exists():
-                file.rename(came / file.name)
-    came.rename(folder)
-    return ReceivedSeries(folder, sum(1 for _ in folder.iterdir()))
+    """Give a series its name; what was there of it already stays in it, and no reader ever sees half of it.
+
+    Raises
+    ------
+    OSError
+        It cannot be: what was there is as it was.
+    """
+    if not folder.exists():
+        came.rename(folder)
+        return ReceivedSeries(folder, sum(1 for _ in folder.iterdir()))
+    for file in folder.iterdir():
+        if not (came / file.name).exists():
+            link_or_copy(file, came / file.name)
+    instances, aside = sum(1 for _ in came.iterdir()), came.with_name(f"{came.name}.before")
+    folder.rename(aside)
+    try:
+        came.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
+    return ReceivedSeries(folder, instances)
 
 
 def _uids(encoded: bytes) -> tuple[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from medseg.errors import BundleError, first_line
-from medseg.files import atomic_write, sha256_of
+from medseg.files import atomic_write, link_or_copy, sha256_of
 from medseg.training.failures import no_space
 
 logger = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ def _save_checkpoint(state: Mapping[str, Any], folder: Path) -> None:
         if last.is_file() and _is_whole(last):
             sums[BEFORE] = sha256_of(last)
             with atomic_write(before) as kept:
-                _same_file(last, kept)
+                link_or_copy(last, kept)
         elif before.is_file():  # a resumed run whose last.pt was lost or damaged went on from it
             sums[BEFORE] = sha256_of(before)
         with atomic_write(folder / SUMS) as listed:
@@ -134,10 +133,3 @@ def _to_disk(path: Path) -> None:
     """Not only written but kept, also when the power fails: before a name is given to it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _same_file(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        shutil.copyfile(source, target)

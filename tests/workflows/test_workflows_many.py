@@ -402,6 +402,49 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_a_clear_reason(
     assert len(masks(tmp_path / "out")) == 6
 
 
+def test_tables_that_cannot_be_written_are_told_of(
+    run: Run, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "flags.csv").write_text("of masks that are about to be replaced")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", failing_at("report.json", errno.ENOSPC))
+        with pytest.raises(RunError, match=r"tables of the run cannot be written to .*; got No space .* --resume"):
+            run(items[:1])
+    assert not (tmp_path / "out" / "flags.csv").exists(), "a run that ends early has none either"
+    assert [case.resumed for case in run(items[:1], resume=True).cases] == [True]
+
+
+def test_an_output_folder_that_goes_away_ends_the_run(run: Run, items: list[Item], tmp_path: Path) -> None:
+    segmenter = Watched()
+
+    def during(stage: str, source: Path) -> None:
+        if (stage, source.name) == ("segment", "case_1.nii.gz"):
+            shutil.rmtree(tmp_path / "out")
+
+    segmenter.during = during
+    with pytest.raises(RunError, match=r"nothing more can be written to .*; got case case_1: its results cannot be"):
+        run(items, segmenter, jobs=1)
+    assert len(segmenter.batches) == 2
+
+
+def test_an_evaluation_that_ends_early_leaves_no_scores_of_the_one_before(
+    run: Run, items: list[Item], tmp_path: Path
+) -> None:
+    run(items[:2], kind=EvaluateCases)
+    assert (tmp_path / "out" / "scores.csv").is_file()
+    segmenter = Watched()
+
+    def during(stage: str, source: Path) -> None:
+        if (stage, source.name) == ("segment", "case_1.nii.gz"):
+            raise SystemExit
+
+    segmenter.during = during
+    with pytest.raises(RunError, match="has died"):
+        run(items[:2], segmenter, kind=EvaluateCases, jobs=1)
+    assert [*(tmp_path / "out").glob("*.csv"), *(tmp_path / "out").glob("summary.json")] == []
+
+
 def test_an_image_that_may_not_be_read_is_no_full_disk(run: Run, items: list[Item]) -> None:
     segmenter = Watched()
 

@@ -20,7 +20,8 @@ from medseg.bundle import mask_settings
 from medseg.case import Image, Prediction
 from medseg.datasets.datalist import relative_path
 from medseg.dicom.codes import segment_codes
-from medseg.errors import BundleError, RunError
+from medseg.errors import RunError
+from medseg.evaluation.flag_record import FLAGS_FILE
 from medseg.files import SharedFolder, remove_own_temporaries
 from medseg.inference import Segmenter
 from medseg.intake.own_outputs import manifest_path
@@ -46,8 +47,8 @@ from medseg.workflows.heap import TRIM_EVERY_CASES, trim_heap
 from medseg.workflows.pipeline import Pipeline, Stage
 from medseg.workflows.progress import CaseProgress
 from medseg.workflows.provenance import confidence_table, peak_memory_bytes, precision_used
-from medseg.workflows.stopping import UNDER_WAY, report_if_possible, stale_mask, told
-from medseg.workflows.work import CaseWork, batches
+from medseg.workflows.stopping import begun, report_if_possible, stale_mask, told, writing_tables
+from medseg.workflows.work import CaseWork, at_least_one, batches
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class PredictCases:
     """
 
     check_folder = staticmethod(check_unscored)
+    tables: tuple[str, ...] = (FLAGS_FILE,)
 
     def __init__(
         self,
@@ -124,7 +126,7 @@ class PredictCases:
         self.names = {int(value): name for value, name in labels.items()}
         self.measurements = tuple(measurements)
         self.resume, self.save_probabilities = resume, save_probabilities
-        self.batch, self.jobs = _positive("batch", batch), _positive("jobs", jobs)
+        self.batch, self.jobs = at_least_one("batch", batch), at_least_one("jobs", jobs)
         settings = mask_settings() if settings is None else dict(settings)
         self.made_by = {
             "bundle": dict(bundle),
@@ -174,7 +176,7 @@ class PredictCases:
         """Clear what a killed run left in the folder, start the stages."""
         self._shared = SharedFolder(self.folder)
         self._total, self._progress = total, CaseProgress(total)
-        report_if_possible(Report((), stopped=UNDER_WAY, not_done=total), self.folder)
+        begun(self.folder, total=total, tables=self.tables)
         self._requests.listen()
         stages = [
             Stage("read", self._read_all, self.jobs),
@@ -198,7 +200,8 @@ class PredictCases:
         self._running.drain()
         self._running.stop(within_seconds=STOP_SECONDS)
         self._close()
-        self.write_tables()
+        with writing_tables(self.folder):
+            self.write_tables()
 
     def abort(self, error: BaseException) -> None:
         """End the run because of `error`, which is raised again; what is done is in report.json."""
@@ -391,9 +394,3 @@ class PredictCases:
         told = f"{done} of {self._total} cases done"
         logger.warning("%s: %s; the same command with --resume does the rest", self._stopped, told)
         report_if_possible(report, self.folder)
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BundleError(f"wrong {name}", got=repr(value), expected="a whole number from 1 on")
-    return value

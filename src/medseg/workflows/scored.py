@@ -23,7 +23,7 @@ from medseg.evaluation import (
 )
 from medseg.evaluation.flag_summary import confidence_against_dice, flag_summary
 from medseg.evaluation.measurements import Measured, measurement_summary, write_measurements
-from medseg.evaluation.table import CASES_FILE, CaseRecord, truth_sha256, write_cases
+from medseg.evaluation.table import CASES_FILE, SCORES_FILE, CaseRecord, truth_sha256, write_cases
 from medseg.files import atomic_write
 from medseg.intake import check_pair, read_label
 from medseg.outputs import check_output_folder, save_picture
@@ -34,6 +34,7 @@ from medseg.workflows.work import CaseWork
 
 RELIABILITY_FILE = "reliability.csv"
 MEASUREMENTS_FILE = "measurements.csv"
+SUMMARY_FILE = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class EvaluateCases(PredictCases):
     """
 
     check_folder = staticmethod(check_output_folder)  # an earlier evaluation may be there: all its tables are replaced
+    tables = (*PredictCases.tables, SCORES_FILE, CASES_FILE, SUMMARY_FILE, RELIABILITY_FILE, MEASUREMENTS_FILE)
 
     def __init__(
         self,
@@ -146,8 +148,6 @@ class EvaluateCases(PredictCases):
     def write_tables(self) -> None:
         """Write report.json, scores.csv, summary.json and, where there is something in them, the other tables."""
         super().write_tables()
-        for name in (RELIABILITY_FILE, MEASUREMENTS_FILE):  # an earlier run's are of other masks
-            (self.folder / name).unlink(missing_ok=True)
         done = {work.id: self._scored[work.index] for work in self.finished() if work.reason is None}
         rows = [row for scored in done.values() for row in scored.rows]
         records = [scored.record for scored in done.values()]
@@ -168,8 +168,8 @@ class EvaluateCases(PredictCases):
             summary["measurements"] = measurement_summary(measured, patients=patients)
             write_measurements(measured, self.folder / MEASUREMENTS_FILE)
         write_cases(records, self.folder / CASES_FILE, strata={})
-        write_scores(rows, self.folder / "scores.csv")
-        write_summary(summary, self.folder / "summary.json")
+        write_summary(summary, self.folder / SUMMARY_FILE)
+        write_scores(rows, self.folder / SCORES_FILE)  # last: where it is, all is
 
     def _score(self, work: CaseWork, labels: Image, reliability: Reliability | None) -> None:
         truth = work.truth

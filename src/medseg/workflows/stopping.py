@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from medseg.errors import RunError
@@ -15,6 +17,26 @@ logger = logging.getLogger(__name__)
 
 UNDER_WAY = "it is under way, or was killed; the same command with --resume does the rest"
 """What report.json says from the start of a run: a killed one must not leave the report of the run before."""
+
+
+def begun(folder: Path, *, total: int, tables: Sequence[str]) -> None:
+    """Say in a folder that a run over `total` cases is under way; tables of the run before go: masks are about to."""
+    for name in tables:
+        (folder / name).unlink(missing_ok=True)
+    report_if_possible(Report((), stopped=UNDER_WAY, not_done=total), folder)
+
+
+@contextmanager
+def writing_tables(folder: Path) -> Iterator[None]:
+    """What stops the tables of a whole run from being written, as a RunError."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"the tables of the run cannot be written to {folder}",
+            got=error.strerror or str(error),
+            next_step="make room there, then give the same command again with --resume",
+        ) from error
 
 
 def told(error: BaseException, requests: StopRequests) -> str:

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medseg.case import Image
-from medseg.errors import OutputError, user_error
+from medseg.errors import BundleError, OutputError, user_error
 from medseg.evaluation.flag_record import Judgement
 from medseg.inference import ReadCase, Segmentation
 from medseg.inference.memory import is_out_of_memory
 from medseg.outputs import CaseReport
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_NO_FOLDER = frozenset({errno.EACCES, errno.ENOENT})
+"""Of the output folder where a result cannot be written; of an input they are the case's own."""
 
 
 @dataclass
@@ -109,8 +111,8 @@ class CaseWork:
         """End the case with a reason."""
         known = user_error(error)
         number = _errno(error)
-        self.no_room = number in _NO_ROOM or (number == errno.EACCES and isinstance(known, OutputError))
-        self.reason = str(known) if known is not None else _plain(error)
+        self.no_room = number in _NO_ROOM or (number in _NO_FOLDER and isinstance(known, OutputError))
+        self.reason = str(known).removeprefix(f"case {self.id}: ") if known is not None else _plain(error)
         # As text: a traceback that is kept would keep the voxels that its frames hold.
         self.trace = "" if known is not None else "".join(traceback.format_exception(error))
         self.release()
@@ -145,6 +147,13 @@ def batches(unit: Sequence[CaseWork]) -> Iterator[list[CaseWork]]:
             alone = work.index if work.sinks else -1
             together.setdefault((tuple(work.read.inputs.shape), alone), []).append(work)
     yield from together.values()
+
+
+def at_least_one(name: str, value: int) -> int:
+    """A setting that counts; BundleError where it is no whole number from 1 on."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BundleError(f"wrong {name}", got=repr(value), expected="a whole number from 1 on")
+    return value
 
 
 def _plain(error: Exception) -> str:

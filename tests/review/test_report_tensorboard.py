@@ -19,7 +19,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from medseg.errors import DataError
+from medseg.errors import DataError, TrainingError
 from medseg.review.tensorboard import log_folder
 from medseg.training import Board
 
@@ -60,6 +60,16 @@ def write_run(folder: Path, *, learning_rate: float) -> None:
 
     board.attach(engine)
     engine.run([0], max_epochs=1)
+
+
+def test_a_disk_that_is_full_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("threading.excepthook", lambda _: None)  # TensorBoard's thread ends by it
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+    with pytest.raises(TrainingError, match=r"run/tensorboard could not be written; got .*No space left"):
+        write_run(tmp_path / "run", learning_rate=0.1)
 
 
 def get(address: str, path: str, content: object = None) -> Any:

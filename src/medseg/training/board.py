@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ignite.engine import Events
 from medseg.pictures import training_panel
 from medseg.processes import is_first
 from medseg.training.epoch_losses import EpochLosses, epoch_losses
+from medseg.training.failures import no_space
 from medseg.training.precision_recall import CurveCounts, PrecisionRecall
 
 logger = logging.getLogger(__name__)
@@ -63,16 +64,27 @@ class Board:
 
     def attach(self, engine: Any) -> None:
         self.evaluator.add_event_handler(Events.EPOCH_STARTED, lambda _: self._curves.reset())
-        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._validated)
-        engine.add_event_handler(Events.STARTED, self._open)
+        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._writing(self._validated))
+        engine.add_event_handler(Events.STARTED, self._writing(self._open))
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._count)
         if not is_first():
             return
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self._graph)
         self._losses = epoch_losses(engine)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._scalars)
-        engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._writing(self._scalars))
+        engine.add_event_handler(Events.COMPLETED, self._writing(self._close))
+
+    def _writing(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
+        """`handler`, with the folder named where it cannot write: TensorBoard writes in a thread, and names no file."""
+
+        def told(engine: Any) -> None:
+            try:
+                handler(engine)
+            except OSError as error:
+                raise no_space(str(self.folder), error) from error
+
+        return told
 
     def _open(self, engine: Any) -> None:
         self._training = True

@@ -287,6 +287,24 @@ def test_a_truncated_file_is_left_out(study: Path, tmp_path: Path) -> None:
     assert [failed for failed, _ in deidentify(study, tmp_path / "again").failed] == [path], "by its suffix DICOM"
 
 
+def test_a_file_that_does_not_say_how_it_is_encoded_is_left_out(study: Path, tmp_path: Path) -> None:
+    path = next(study.rglob("*.dcm"))
+    content, tag = path.read_bytes(), b"\x02\0\x10\0UI"  # TransferSyntaxUID becomes a tag that nobody knows
+    path.write_bytes(content.replace(tag, b"\x02\0\x10\x0fUI", 1))
+    done = deidentify(study, tmp_path / "new")
+    assert (len(done.files), done.failed) == (7, ((path, "not a DICOM object; got no TransferSyntaxUID"),))
+
+
+def test_a_full_disk_leaves_nothing_and_is_told(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pydicom.FileDataset, "save_as", full)
+    with pytest.raises(OutputError, match="new cannot be written; got No space left on device"):
+        deidentify(study, tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == [SECRET]
+
+
 REFUSED: dict[str, tuple[Callable[[Path, Path], object], type[Exception], str]] = {
     "no_such_source": (lambda study, new: deidentify(study / "none", new), DataError, "no such file"),
     "no_dicom": (lambda study, new: deidentify(study / "notes.txt", new), DataError, "no DICOM files"),

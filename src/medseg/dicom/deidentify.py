@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def deidentify(source: Path, output: Path) -> Deidentified:
     DataError
         No DICOM file.
     OutputError
-        The output folder is not empty, or a package is missing.
+        The output folder is not empty or cannot be written, or a package is missing.
     """
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
@@ -71,6 +71,13 @@ def deidentify(source: Path, output: Path) -> Deidentified:
     files = [path for path in found if _is_dicom(path)]
     if not files:
         raise DataError(f"{source}: holds no DICOM files", got=f"{len(found)} files of other kinds")
+    try:
+        return _write_all(files, output, others=len(found) - len(files))
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written", got=error.strerror, next_step="make room there") from error
+
+
+def _write_all(files: Sequence[Path], output: Path, *, others: int) -> Deidentified:
     run, failed, written = Confidentiality(), [], []
     folders: dict[str, int] = {}
     with atomic_folder(output) as building:
@@ -82,7 +89,7 @@ def deidentify(source: Path, output: Path) -> Deidentified:
                 logger.error("%s: left out: %s", path, error)
             else:
                 written += [] if name is None else [output / name]
-    passed_over = len(found) - len(written) - len(failed)
+    passed_over = others + len(files) - len(written) - len(failed)
     return Deidentified(tuple(written), len(folders), tuple(failed), passed_over)
 
 
@@ -132,6 +139,7 @@ def _read(path: Path) -> Any:
     except Exception as error:  # noqa: BLE001 (pydicom throws what it likes at damaged files)
         raise DataError("cannot be read as DICOM", got=type(error).__name__) from None  # its text may quote a patient
     missing = [k for k in ("SOPClassUID", "SOPInstanceUID") if not dataset.get(k)]
+    missing += [] if dataset.file_meta.get("TransferSyntaxUID") else ["TransferSyntaxUID"]
     if missing and str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) != _DICOMDIR:
         raise DataError("not a DICOM object", got=f"no {', '.join(missing)}")
     return dataset

@@ -24,7 +24,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import yaml
-from measure import RESULTS, Table, machine
+from measure import RESULTS, Table, ends, machine
 
 from medseg.bundle import find_bundle
 from medseg.cli.arguments import overrides
@@ -248,8 +248,7 @@ def table_of(scored: Mapping[str, Sequence[Path]], patients: Mapping[str, str], 
             continue
         gains = [recipe[case] - dice[case] for case in recipe]
         found = spread(gains, patients=[patients[case] for case in recipe])
-        interval = " to ".join(f"{end:+.4f}" for end in found["mean_ci95"] or ()) or "one patient"
-        table.rows.append([*row, f"{found['mean']:+.4f}", interval])
+        table.rows.append([*row, f"{found['mean']:+.4f}", ends(found["mean_ci95"], "+.4f")])
     return table
 
 

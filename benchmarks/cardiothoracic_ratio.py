@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.evaluation import spread
+from medseg.evaluation.bootstrap import interval_text
 
 
 def main(measurements: str, cases: str) -> None:
@@ -29,9 +30,8 @@ def main(measurements: str, cases: str) -> None:
         missing = sum(not row[column] for row in known)
         difference = [abs(float(row[column]) - float(readers[row["case"]])) for row in known if row[column]]
         s = spread(np.array(difference))
-        low, high = s["mean_ci95"]
         print(
-            f"ratio of the {column} masks: mean absolute difference {s['mean']:.4f} [{low:.4f}, {high:.4f}], "
+            f"ratio of the {column} masks: mean absolute difference {s['mean']:.4f} {interval_text(s['mean_ci95'])}, "
             f"median {s['median']:.4f}, largest {s['max']:.4f}, without a ratio {missing}"
         )
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from measure import Table, publish
+from measure import Table, ends, publish
 from numpy.typing import NDArray
 
 from medseg.datasets import load_datalist
@@ -69,8 +69,7 @@ def main(options: argparse.Namespace) -> None:
     for name, chosen in (("all", everything), ("test part", cases["test"]), ("cut short by the scan's end", ended)):
         values = [dice(case, margin_mm=options.margin_mm) for case in chosen]
         found = spread(values, patients=[case["patient"] for case in chosen])
-        low, high = found["mean_ci95"]
-        row = [name, len(values), f"{found['mean']:.4f}", f"{low:.4f} to {high:.4f}"]
+        row = [name, len(values), f"{found['mean']:.4f}", ends(found["mean_ci95"])]
         table.rows.append([*row, f"{median(values):.4f}", f"{min(values):.4f}"])
     if options.publish:
         publish("crop_prior", [table], settings={"margin_mm": options.margin_mm})

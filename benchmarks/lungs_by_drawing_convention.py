@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.evaluation import spread
+from medseg.evaluation.bootstrap import interval_text
 
 OTHER_CONVENTION = 0.1
 
@@ -54,8 +55,8 @@ def main() -> None:
         for name, left_out in groups.items():
             chosen = [row for row in rows if row["region"] == region and row["case"] not in left_out]
             dice, iou = (spread([float(row[metric]) for row in chosen]) for metric in ("dice", "iou"))
-            low, high = dice["mean_ci95"]
-            told = f"n {dice['n']}, Dice {dice['mean']:.4f} [{low:.4f}, {high:.4f}], IoU {iou['mean']:.4f}"
+            interval = interval_text(dice["mean_ci95"])
+            told = f"n {dice['n']}, Dice {dice['mean']:.4f} {interval}, IoU {iou['mean']:.4f}"
             print(f"{region}, {name}: {told}")
 
 

@@ -102,6 +102,11 @@ def median(seconds: Sequence[float]) -> float:
     return statistics.median(seconds)
 
 
+def ends(interval: Sequence[float] | None, form: str = ".4f") -> str:
+    """An interval in a table; in words where there is none, of one patient."""
+    return " to ".join(f"{end:{form}}" for end in interval or ()) or "one patient"
+
+
 def in_fresh_process(script: Path, *arguments: object) -> dict[str, Any]:
     """What a script prints as the last line of its standard output, as JSON, run by this Python."""
     command = [sys.executable, str(script), *map(str, arguments)]

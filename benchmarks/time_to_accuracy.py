@@ -34,7 +34,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import RESULTS, Table, machine
+from measure import RESULTS, Table, ends, machine
 from race import Kept, NnUNet, Ours, Race, Side
 
 from medseg.bundle import find_bundle, read_metadata
@@ -223,7 +223,6 @@ def curve_table(race: Race, curves: dict[str, list[dict[str, Any]]], names: dict
     table = Table(title, ["side", "seconds", "weights", "mean Dice", "95 % interval", *called])
     for name, points in curves.items():
         for point in points:
-            low, high = point["ci95"]
             each = [f"{point['regions'].get(region, float('nan')):.4f}" for region in regions]
             table.rows.append(
                 [
@@ -231,7 +230,7 @@ def curve_table(race: Race, curves: dict[str, list[dict[str, Any]]], names: dict
                     f"{point['seconds']:.0f}",
                     point["weights"],
                     f"{point['dice']:.4f}",
-                    f"{low:.4f} to {high:.4f}",
+                    ends(point["ci95"]),
                     *each,
                 ]
             )
@@ -253,7 +252,7 @@ def compared(race: Race, sides: Sequence[Side]) -> Table | None:
     title = "Ours against nnU-Net on the same cases at the end"
     table = Table(title, ["region", "nnU-Net", "ours", "difference", "95 % interval", "p (permutation)", "won : lost"])
     for one in found.differences:
-        interval = " to ".join(f"{end:+.4f}" for end in one.difference_ci95 or ()) or "one patient"
+        interval = ends(one.difference_ci95, "+.4f")
         row = [one.region, f"{one.mean_a:.4f}", f"{one.mean_b:.4f}", f"{one.mean_difference:+.4f}"]
         table.rows.append([*row, interval, f"{one.p_permutation:.3g}", f"{one.wins} : {one.losses}"])
     table.notes.append(f"{found.cases} cases of {found.patients} patients; each case in comparison/differences.csv.")

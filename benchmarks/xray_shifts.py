@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measure import Table, publish
+from measure import Table, ends, publish
 from PIL import Image as Pillow
 from PIL import ImageDraw
 from scipy import ndimage
@@ -166,8 +166,7 @@ def _columns() -> Iterator[str]:
 def _row(scores: list[dict[str, float]]) -> Iterator[object]:
     for region in REGIONS:
         dice = spread([score[region] for score in scores])
-        low, high = dice["mean_ci95"]
-        yield from (f"{dice['mean']:.4f}", f"{low:.3f} to {high:.3f}", f"{dice['min']:.3f}")
+        yield from (f"{dice['mean']:.4f}", ends(dice["mean_ci95"], ".3f"), f"{dice['min']:.3f}")
 
 
 if __name__ == "__main__":

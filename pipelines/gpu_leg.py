@@ -160,7 +160,7 @@ def train_on(run: Path, options: argparse.Namespace) -> None:
     from medseg.workflows import train
 
     begun = (run / "models" / "last.pt").is_file()
-    left = options.minutes - (time.monotonic() - STARTED) / 60
+    left = max(0.0, options.minutes - (time.monotonic() - STARTED) / 60)  # 0 is a leg of one epoch
     changes = overrides(options.changes) | {"stop_after_minutes": left}
     bundle, overlays = (run, []) if begun else (options.bundle, options.overlay)
     train(bundle, datalist=options.datalist, run_dir=run, overlays=overlays, resume=begun, overrides=changes)

@@ -70,6 +70,7 @@ def test_one_command_alone_has_no_mistake(purpose: str):
 def test_numbers_that_no_run_can_start_with_are_told_once_each():
     wrong = {"overlap": 1.5, "jobs": 0, "batch_size": 0, "cases_at_most": 0, "spacing_mm": [1.5, 0.0, 1.5], "seed": -1}
     more = {"workers": -1, "learning_rate": -0.1, "validate_every": 0, "early_stop_patience": 0}
+    more["stop_after_minutes"] = -1
     found = check(find_bundle("ct_lung"), overrides={**wrong, **more})
     assert {one.code for one in found} == {"range"}
     texts = "\n".join(one.text() for one in found)

@@ -52,6 +52,7 @@ _RANGES = {
     "at_most": _Range(1, "at least one, or null for all"),
     "interval": _COUNT,
     "patience": _Range(1, "a whole number from 1 on, or null"),
+    "minutes": _Range(0, "a number from 0 on, or null for no limit"),
     "batch_size": _Range(1, "a whole number from 1 on", targets=("Loader",)),
     "num_workers": _Range(0, "a whole number from 0 on", targets=("Loader",)),
     "seed": _Range(0, "a whole number from 0 on"),

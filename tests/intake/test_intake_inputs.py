@@ -88,7 +88,8 @@ def test_folders_of_images_in_folders(tmp_path: Path, locked: set[str], make_ser
     ]
     assert passed_over(tmp_path, inputs=taken) is None
     touch(tmp_path / "closed", "a.nii.gz")
-    locked.add("closed")
+    (tmp_path / "lost+found").mkdir()
+    locked.update({"closed", "lost+found"})
     assert {one.path.name for one in find_inputs(tmp_path)} == {"closed", "p1_t1.nii.gz", "p2_t1.mha"}
     make_series(tmp_path / "ct", [0, 2])
     taken = find_inputs(tmp_path)

@@ -26,6 +26,7 @@ DICOM = (".dcm", ".dicom", ".ima")
 """Suffixes that promise DICOM; any file with the DICOM magic is DICOM, whatever its suffix."""
 
 _MAGIC, _MAGIC_AT = b"DICM", 128
+_OF_THE_DISK = "lost+found"
 _SERIES = re.compile(r"#([0-9.]+)")
 
 
@@ -139,7 +140,7 @@ def stem(path: Path) -> str:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without hidden entries.
+    """What is in a folder, by name, without hidden entries and the `lost+found` of a disk, which nobody can look into.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def visible(folder: Path) -> list[Path]:
         The folder cannot be listed, or what is in it cannot be looked at.
     """
     try:
-        found = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        found = sorted(e for e in folder.iterdir() if not e.name.startswith(".") and e.name != _OF_THE_DISK)
         for entry in found[:1]:
             entry.lstat()  # a folder can be listed and closed all the same
     except OSError as error:

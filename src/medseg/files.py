@@ -187,6 +187,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+def try_to_write(folder: Path) -> None:
+    """OSError where no file can be made in a folder; nothing stays in it."""
+    with tempfile.TemporaryFile(dir=folder):  # asking for permissions would answer yes on a read-only mount
+        pass
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Give a file a second name, or make a copy where there are no links or `target` is on another file system."""
     try:

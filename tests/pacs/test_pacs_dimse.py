@@ -28,7 +28,7 @@ from medseg.dicom.dimse import _Checkpoint
 from medseg.dicom.dimse_receive import ReceivedSeries, Receiver, receiver
 from medseg.dicom.names import series_name
 from medseg.dicom.transfer import receive, send
-from medseg.errors import ImageError, PacsError
+from medseg.errors import ImageError, OutputError, PacsError
 
 WAIT_S = 20.0
 
@@ -348,6 +348,15 @@ def test_receive_stops_after_so_many(series: list[Path], tmp_path: Path, caplog:
         send(series[0].parent, peer=f"127.0.0.1:{port}", called="MEDSEG", retries=QUICK)
         assert [found.instances for found in came.result()] == [5]
     assert [path.name for path in (tmp_path / "inbox").iterdir()] == [series_name(_uid(series))]
+
+
+def test_a_folder_that_takes_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def read_only(**_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    with pytest.raises(OutputError, match="inbox cannot be made or written to; got Read-only file system"):
+        next(receive(tmp_path / "inbox", port=0))
 
 
 def test_a_port_in_use_is_told(taking: Receiver, inbox: Path):

@@ -15,7 +15,7 @@ from medseg.dicom.names import files_to_send, instance_name, series_name
 from medseg.dicom.retries import Retries
 from medseg.dicom.web_address import FORM, WebAddress
 from medseg.errors import OutputError, PacsError
-from medseg.files import atomic_folder
+from medseg.files import atomic_folder, try_to_write
 from medseg.signals import unwound_by_sigterm
 
 if TYPE_CHECKING:
@@ -232,5 +232,8 @@ def list_series(found: Sequence[RemoteSeries]) -> str:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        try_to_write(folder)
     except OSError as error:
-        raise OutputError(f"output folder {folder} cannot be made", got=error.strerror) from error
+        raise OutputError(
+            f"output folder {folder} cannot be made or written to", got=error.strerror, next_step="name another folder"
+        ) from error

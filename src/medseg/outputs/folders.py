@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from medseg.errors import OutputError
+from medseg.files import try_to_write
 
 _LONGEST_ID_BYTES = 200
 """File systems allow 255 bytes; what we put before and after an id takes less than the rest."""
@@ -23,7 +23,7 @@ def prepare_output_folder(path: Path) -> None:
     check_output_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _try_to_write(path)
+        try_to_write(path)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -42,7 +42,7 @@ def check_output_folder(path: Path) -> None:
             raise OutputError(
                 f"output folder {path}", got="a file", expected="a folder", next_step="name another folder"
             )
-        _try_to_write(there)
+        try_to_write(there)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -92,11 +92,6 @@ def check_apart(path: Path, inputs: Iterable[Path]) -> None:
 def _folders_of(source: Path) -> set[Path]:
     """Where an input lies; a link lies in its own folder and in that of what it leads to."""
     return {source.resolve()} if source.is_dir() else {source.parent.resolve(), source.resolve().parent}
-
-
-def _try_to_write(folder: Path) -> None:
-    with tempfile.TemporaryFile(dir=folder):  # asking for permissions would answer yes on a read-only mount
-        pass
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:

@@ -231,6 +231,12 @@ def refusing(handler: _Handler) -> None:
     handler.answer(202, body, "application/dicom+json")
 
 
+def refusing_in_silence(handler: _Handler) -> None:
+    """STOW: as `refusing`, without what it is that failed."""
+    body = json.dumps({"00081198": {"vr": "SQ", "Value": [{}]}}).encode()
+    handler.answer(202, body, "application/dicom+json")
+
+
 @contextmanager
 def serving(*, certificate: Path | None = None, key: Path | None = None) -> Iterator[FakePacs]:
     """A server on a free port of loopback, with TLS where a certificate is given."""

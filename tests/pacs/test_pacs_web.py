@@ -15,7 +15,18 @@ from pathlib import Path
 import fake_pacs
 import pydicom
 import pytest
-from fake_pacs import FakePacs, half, login_page, nothing, only, refusing, status, these, unannounced_half
+from fake_pacs import (
+    FakePacs,
+    half,
+    login_page,
+    nothing,
+    only,
+    refusing,
+    refusing_in_silence,
+    status,
+    these,
+    unannounced_half,
+)
 from pacs_series import QUICK, make_series
 
 from medseg.dicom.names import series_name
@@ -283,6 +294,9 @@ def test_a_refused_file_is_told_by_its_name(series: list[Path]):
     with fake_pacs.serving() as fake:
         fake.faults["stow"] = [refusing]
         with pytest.raises(PacsError, match=f"refuses .*{series[0].name}; got failure reason 0xa700"):
+            push(series[0].parent, address=fake.address, retries=QUICK)
+        fake.faults["stow"] = [refusing_in_silence]
+        with pytest.raises(PacsError, match="cannot store; got an answer that is no DICOM"):
             push(series[0].parent, address=fake.address, retries=QUICK)
 
 

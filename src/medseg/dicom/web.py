@@ -229,8 +229,7 @@ class WebPacs:
         )
 
     def _send(self, datasets: Sequence[Any], files: Sequence[Path]) -> None:
-        answer = self._ask(lambda: self._client.store_instances(datasets), doing="store")
-        failed = {str(item.ReferencedSOPInstanceUID): int(item.FailureReason) for item in _failures(answer)}
+        failed = self._ask(lambda: _failures(self._client.store_instances(datasets)), doing="store")
         for ds, path in zip(datasets, files, strict=True):
             if str(ds.SOPInstanceUID) in failed:
                 reason = failed[str(ds.SOPInstanceUID)]
@@ -306,8 +305,10 @@ def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
-def _failures(answer: Any) -> Sequence[Any]:
-    return answer.get("FailedSOPSequence") or ()
+def _failures(answer: Any) -> dict[str, int]:
+    """Reasons by the UIDs of what was not stored."""
+    failed = answer.get("FailedSOPSequence") or ()
+    return {str(item.ReferencedSOPInstanceUID): int(item.FailureReason) for item in failed}
 
 
 def _entries(page: Callable[[int], list[Json]], offset: int, key: str) -> dict[str, Json]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medseg.bundle.resume import refuse_other_cases, with_beginning
-from medseg.errors import DataError
+from medseg.errors import BundleError, DataError
 
 
 @pytest.fixture
@@ -27,6 +27,21 @@ def datalist(file: Path, image: str, label: str, **more: object) -> Path:
     case = {"id": "one", "image": image, "label": label, **more}
     file.write_text(json.dumps({"training": [case], "validation": [case]}))
     return file
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [("", "an empty file"), ("- 1", "a list"), ("a: [", "while parsing"), ("\0\0", "unacceptable character")],
+    ids=["empty", "list", "cut", "zeros"],
+)
+def test_a_damaged_configuration_is_told_as_such(run: Path, text: str, got: str) -> None:
+    path = run / "configs" / "train.yaml"
+    path.write_text(text)
+    with pytest.raises(BundleError, match=rf"train\.yaml: the run's configuration is damaged; got .*{got}.*; put it"):
+        with_beginning(run, {"initial_weights": None})
+    path.unlink()
+    with pytest.raises(BundleError, match=r"is damaged; got .*No such file"):
+        with_beginning(run, {"initial_weights": None})
 
 
 @pytest.mark.parametrize(

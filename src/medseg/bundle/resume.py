@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from medseg.errors import BundleError, DataError
+from medseg.errors import BundleError, DataError, first_line
 from medseg.files import sha256_of
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def refuse_other_run(run: Path, *, now: Mapping[str, Any], outputs: Any, datalis
     from medseg.training.checkpoints import resumable  # late: it brings torch
 
     before = _configuration(run)
-    metadata = json.loads((run / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    metadata = read_config(run / "configs" / "metadata.json")
     if (before["network_def"], metadata.get("network_data_format", {}).get("outputs")) != (now["network_def"], outputs):
         raise BundleError(
             f"{run}: the run was started with another network or other labels",
@@ -73,7 +73,7 @@ def with_beginning(run: Path, train: Mapping[str, Any]) -> dict[str, Any]:
 
     Those are not read again; whoever names others now is told that they have no effect.
     """
-    before = yaml.safe_load((run / "configs" / "train.yaml").read_text("utf-8"))
+    before = read_config(run / "configs" / "train.yaml")
     kept = {name: before[name] for name in _BEGINNING if name in before and name in train}
     for name, value in kept.items():
         if train[name] and train[name] != value:
@@ -82,9 +82,35 @@ def with_beginning(run: Path, train: Mapping[str, Any]) -> dict[str, Any]:
     return {**train, **kept}
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """A file of a run's configs/, YAML or JSON.
+
+    Raises
+    ------
+    BundleError
+        It is not there, or damaged.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise _damaged(path, first_line(error)) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, "an empty file" if content is None else f"a {type(content).__name__}")
+    return content
+
+
+def _damaged(path: Path, got: str) -> BundleError:
+    step = "put it back from a copy of the run, or start a new run in another folder"
+    return BundleError(f"{path}: the run's configuration is damaged", got=got, expected="its settings", next_step=step)
+
+
 def _configuration(run: Path) -> dict[str, Any]:
-    parts = [yaml.safe_load((run / "configs" / f"{name}.yaml").read_text("utf-8")) for name in ("common", "train")]
-    return {**parts[0], **parts[1]}
+    configs = run / "configs"
+    parts = {**read_config(configs / "common.yaml"), **read_config(configs / "train.yaml")}
+    if "network_def" not in parts:
+        raise _damaged(configs, "no network_def")
+    return parts
 
 
 def _refuse_other_settings(run: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from medseg.bundle.pack import own_files
-from medseg.bundle.resume import refuse_other_run, with_beginning
+from medseg.bundle.resume import read_config, refuse_other_run, with_beginning
 from medseg.errors import BundleError, OutputError
 from medseg.files import OnlyProcess, atomic_write
 
@@ -146,7 +146,7 @@ def _can_go_on(folder: Path) -> bool:
 
 def _is_run(folder: Path) -> bool:
     common = folder / "configs" / "common.yaml"
-    return common.is_file() and _read(common).get("run_dir") == _RUN_VALUES["run_dir"]
+    return common.is_file() and read_config(common).get("run_dir") == _RUN_VALUES["run_dir"]
 
 
 def _refuse_other_run(workflow: Any, target: Path, configs: Mapping[str, Any], datalist: str) -> None:
@@ -172,7 +172,7 @@ def _labels(workflow: Any) -> dict[int, str]:
 def _run_configs(workflow: Any, source: Path) -> dict[str, dict[str, Any]]:
     """common.yaml and train.yaml of the run, as YAML has them."""
     merged = {key: value for key, value in workflow.parser.config.items() if key != "_meta_"}
-    common = _read(source / "common.yaml")
+    common = read_config(source / "common.yaml")
     merged["bundle_root"] = common["bundle_root"]
     merged |= {key: value for key, value in _RUN_VALUES.items() if key in merged}
     parts = {"common.yaml": {key: merged[key] for key in common}}
@@ -210,11 +210,6 @@ def _write_readme(bundle: Path, target: Path) -> None:
         "`training.png` are the curves, `tensorboard/` has them too, with pictures of the validation cases.\n"
     )
     (target / "docs" / "README.md").write_text(text, encoding="utf-8")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _plain(value: Any) -> Any:

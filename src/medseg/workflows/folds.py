@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medseg.bundle.resume import WITHOUT_EFFECT
+from medseg.bundle.resume import WITHOUT_EFFECT, read_config
 from medseg.datasets.datalist import SECTIONS, load_datalist, write_json
 from medseg.datasets.folds import ALL_CASES, deal_folds, write_folds
 from medseg.errors import DataError
@@ -173,10 +173,8 @@ def fold_scores(run: Path, datalist: Path) -> list[CaseScore]:
     DataError
         There is no table, or a case is missing in it, stands there twice, or is none of the fold's.
     """
-    import yaml
-
     rows = read_scores(run / "evaluation")
-    common = yaml.safe_load((run / "configs" / "common.yaml").read_text(encoding="utf-8"))
+    common = read_config(run / "configs" / "common.yaml")
     at_most = common.get("cases_at_most")
     part = load_datalist(datalist, "test", at_most=at_most if isinstance(at_most, int) else None)
     wanted, scored = {case["id"] for case in part}, {row.case for row in rows}

@@ -242,6 +242,18 @@ def test_an_unknown_override_is_told(mine: Path, name: str, said: str | None):
     assert said is None or any(said in text for text in texts)
 
 
+def test_labels_that_8_bits_do_not_hold_are_told(mine: Path):
+    line = spoil(mine, "train.yaml", "dtype: $torch.uint8", "dtype: $torch.uint8")  # where it is
+    spoil(mine, "metadata.json", '"2": "right lung"', '"255": "right lung"')
+    assert not any("does not hold" in one.text(mine) for one in check(mine, "train"))
+    spoil(mine, "metadata.json", '"255": "right lung"', '"256": "right lung"')
+    (found,) = (one.text(mine) for one in check(mine, "train") if "does not hold" in one.text(mine))
+    assert found == (
+        f"configs/train.yaml:{line}: error: train::padding::1::dtype does not hold the label 256 of the metadata;"
+        " got $torch.uint8; expected $torch.int16"
+    )
+
+
 def test_one_mode_a_key_is_right_where_monai_annotates_one_alone(mine: Path):
     new = "- {_target_: RandGridDistortiond, keys: [image, label], mode: [bilinear, nearest]}"
     spoil(mine, "train.yaml", "- _target_: RandAffined", f"{new}\n    - _target_: RandAffined")

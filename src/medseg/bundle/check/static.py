@@ -47,6 +47,7 @@ RULES: tuple[Callable[[Context], Iterable[Finding]], ...] = (
     metrics.no_metrics,
     metrics.reported,
     labels.interpolated,
+    labels.narrowed,
     labels.channels,
     labels.axes,
     labels.classes,

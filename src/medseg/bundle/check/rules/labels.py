@@ -14,6 +14,7 @@ from medseg.bundle.check.values import UNKNOWN, components
 _FORMAT = "_meta_::network_data_format"
 _NUMBERS = ("labels", "applied_labels", "heart", "lungs", "regions", "swaps")
 """Arguments of medseg's and MONAI's components that are values of labels."""
+_MOST = {"uint8": 255, "int8": 127}
 _SINGLE = ("sigmoid", "softmax", "other_act")
 _MIXING = frozenset(
     {
@@ -43,6 +44,20 @@ def interpolated(context: Context) -> Iterator[Finding]:
             place = context.values.target(given["mode"]) if "mode" in given else node.content["_target_"]
             expected = f"mode: [{', '.join('nearest' if key == 'label' else 'bilinear' for key in keys)}]"
             yield context.warning("labels", place, f"{name}: {target} mixes the values of the label", mode, expected)
+
+
+def narrowed(context: Context) -> Iterator[Finding]:
+    """Labels beyond what their voxels are narrowed to: 256 becomes 0 in 8 bits, without a word."""
+    known = context.merged.find(f"{_FORMAT}::outputs::pred::channel_def")
+    stated = known.content if known is not None and isinstance(known.content, dict) else {}
+    largest = max((int(key) for key in stated if key.isdecimal()), default=0)
+    for name, node in components(context.merged):
+        given = arguments(node)
+        keys = context.values.value(given["keys"]) if "keys" in given else None
+        most = _MOST.get(str(given["dtype"].content).rpartition(".")[2].lstrip("$")) if "dtype" in given else None
+        if most is not None and largest > most and "label" in (keys if isinstance(keys, list) else [keys]):
+            what = f"{name}::dtype does not hold the label {largest} of the metadata"
+            yield context.error("labels", given["dtype"], what, str(given["dtype"].content), "$torch.int16")
 
 
 def channels(context: Context) -> Iterator[Finding]:

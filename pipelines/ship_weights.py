@@ -3,9 +3,10 @@
 python pipelines/ship_weights.py BUNDLE RUN_DIR --command "medseg train ..." [--force]
 python pipelines/ship_weights.py BUNDLE --scores-only
 
-The run's best weights are halved to float16 and, in that form, compared with the bundle's on the run's validation
-cases: test cases choose nothing. What is shipped is then scored on the run's test cases. The bundle's metadata
-(eval_metrics) and docs/README.md (between the markers) get the scores, and models/scores.json those of that README, for
+The run must have the bundle's network and settings of the masks. Its best weights are halved to float16 and, in that
+form, compared with the bundle's on the run's validation cases: test cases choose nothing. What is shipped is then
+scored on the run's test cases. The bundle's metadata (eval_metrics) and docs/README.md (between the markers) get the
+scores, and models/scores.json those of that README, for
 `medseg bundle verify`; --scores-only writes nothing but that last file.
 """
 
@@ -24,6 +25,8 @@ from typing import Any
 import torch
 
 from medseg.bundle import find_bundle
+from medseg.bundle.resume import read_config
+from medseg.bundle.settings import settings_behind
 from medseg.bundle.verify import BEGIN, END, write_scores
 from medseg.datasets.datalist import datalist_from, write_json
 from medseg.evaluation.bootstrap import interval_text
@@ -51,6 +54,7 @@ def main() -> int:
     if options.run is None or options.command is None:
         parser.error("RUN_DIR and --command are needed, or --scores-only")
     run = options.run.resolve()
+    refuse_other_settings(run, bundle)
     trial = halved(run, run.parent / f"{run.name}-half")
     validation = validation_as_test(run / "datalist.json", trial)
     new = mean_dice(scored(trial, validation, trial / "validation"))
@@ -65,6 +69,22 @@ def main() -> int:
     before = "" if old is None else f" (before: {old:.4f})"
     print(f"installed: validation Dice {new:.4f}{before}, test Dice {mean_dice(summary):.4f}")
     return 0
+
+
+def refuse_other_settings(run: Path, bundle: Path) -> None:
+    """Weights fit the network, grid and intensities that they were trained with, and no others."""
+    first, second = (settings_of_masks(one) for one in (run, bundle))
+    other = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    if other:
+        named = f"{run.name} and {bundle.name} differ in {', '.join(other)}"
+        raise SystemExit(f"not installed: {named}; train with the bundle's, or change the bundle first")
+
+
+def settings_of_masks(folder: Path) -> dict[str, Any]:
+    """What decides the masks of a bundle or a run, as its common.yaml has it."""
+    found = settings_behind("segmenter", read_config(folder / "configs" / "common.yaml"))
+    network = {name: value for name, value in found["network_def"].items() if name != "freeze_batch_norm"}
+    return {**found, "network_def": network}  # frozen statistics, for fine-tuning, are the same network
 
 
 def validation_as_test(datalist: Path, folder: Path) -> Path:

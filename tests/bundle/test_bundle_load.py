@@ -94,7 +94,7 @@ def test_an_override_of_what_is_not_there_is_refused(bundle: Path, name: str, me
 @pytest.mark.parametrize(
     ("overlay", "message"),
     [
-        ("smok", "unknown overlay; got smok; expected finetune, gpu_augmentation, multi_gpu, smoke"),
+        ("smok", "unknown overlay; got smok; expected deep_supervision, finetune, gpu_augmentation, multi_gpu, smoke"),
         ("train", "unknown overlay"),
         ("../x", "unknown overlay"),
     ],

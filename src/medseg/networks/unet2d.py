@@ -45,8 +45,9 @@ class UNet2d(nn.Module):
         on small batches.
     deep_supervision
         How many of the coarser decoder stages have a head of their own in training (Lee et al. 2015), the finest of
-        them first; 0 for none. With heads the output in training is that of all K heads, resampled bilinearly to the
-        picture's grid, (B, K, out_channels, X, Y), as of MONAI's DynUNet; `StackedDeepSupervisionLoss` takes it.
+        them first; 0 for none. With them the output in training is that of all K = 1 + deep_supervision heads, the
+        coarser ones resampled bilinearly to the picture's grid, (B, K, out_channels, X, Y), as of MONAI's DynUNet;
+        `StackedDeepSupervisionLoss` takes it.
 
     Raises
     ------

@@ -15,7 +15,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from measure import Table, publish
+from measure import Table, ends, publish
 
 from medseg.bundle import find_bundle
 from medseg.datasets import load_datalist
@@ -62,8 +62,7 @@ def told(cases: Sequence[Measured], record: FlagRecord, part: str) -> Table:
         found: Mapping[str, object] = roc(values, failed, patients=[one.patient for one in cases]).to_json()
         if part == "validation" and name.startswith("predicted"):
             name, found = f"{name}, cross-validated", record.about["regression_roc_cross_validated"]
-        interval = " to ".join(f"{end:.3f}" for end in found["auc_ci95"] or ()) or "one patient"
-        table.rows.append([name, f"{found['auc']:.3f}", interval])
+        table.rows.append([name, f"{found['auc']:.3f}", ends(found["auc_ci95"], ".3f")])
     caught = sum(bool(one.flags) for one, bad in zip(judged, failed, strict=True) if bad)
     alarms = sum(bool(one.flags) for one, bad in zip(judged, failed, strict=True) if not bad)
     table.notes.append(

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lungs_by_drawing_convention import OTHER_CONVENTION, under_lung
-from measure import Table, publish
+from measure import Table, ends, publish
 
 from medseg.bundle import find_bundle
 from medseg.bundle.load import build, open_workflow
@@ -83,8 +83,7 @@ def main(options: argparse.Namespace) -> None:
     table = Table(title, ["by", "area under the ROC curve", "95 % interval"])
     for name, traits in (("the network's deepest stage", network), ("traits of the picture", picture)):
         found = roc(left_out_scores(traits, other), other, patients=[case["patient"] for case in cases])
-        interval = " to ".join(f"{end:.2f}" for end in found.auc_ci95 or ()) or "one patient"
-        table.rows.append([name, f"{found.auc:.2f}", interval])
+        table.rows.append([name, f"{found.auc:.2f}", ends(found.auc_ci95, ".2f")])
     publish("telling_drawing_convention", [table], settings={"bundle": folder.name, "parts": "training, validation"})
 
 

@@ -6,8 +6,8 @@ python pipelines/ship_weights.py BUNDLE --scores-only
 The run must have the bundle's network and settings of the masks. Its best weights are halved to float16 and, in that
 form, compared with the bundle's on the run's validation cases: test cases choose nothing. What is shipped is then
 scored on the run's test cases. The bundle's metadata (eval_metrics) and docs/README.md (between the markers) get the
-scores, and models/scores.json those of that README, for
-`medseg bundle verify`; --scores-only writes nothing but that last file.
+scores, and models/scores.json those of that README, for `medseg bundle verify`; --scores-only writes nothing but that
+last file.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ def write_formats(
     source = source_images(image)
     if source is None:
         raise OutputError(f"case {prediction.id}: {', '.join(asked)} of an image that is not DICOM")
-    _refuse_turned(prediction, source, asked)
     with quiet_pydicom():
+        _refuse_turned(prediction, source, asked)
         written = {}
         for kind, data in _make_dicom(prediction, image, asked, source, meaning).items():
             with _made_of_source(kind, prediction.id):

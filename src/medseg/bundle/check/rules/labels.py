@@ -54,7 +54,7 @@ def narrowed(context: Context) -> Iterator[Finding]:
     for name, node in components(context.merged):
         given = arguments(node)
         keys = context.values.value(given["keys"]) if "keys" in given else None
-        most = _MOST.get(str(given["dtype"].content).rpartition(".")[2].lstrip("$")) if "dtype" in given else None
+        most = _MOST.get(str(given["dtype"].content).rpartition(".")[2]) if "dtype" in given else None
         if most is not None and largest > most and "label" in (keys if isinstance(keys, list) else [keys]):
             what = f"{name}::dtype does not hold the label {largest} of the metadata"
             yield context.error("labels", given["dtype"], what, str(given["dtype"].content), "$torch.int16")

@@ -264,7 +264,8 @@ def tell(run: Path, out: Path) -> None:
     if not status_of(run):
         return
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    far = f"epoch {record['epoch']} of {record['epochs']}, validation Dice {record['best_validation_dice']}"
+    best = f"best {record['best_validation_score_name']} {record['best_validation_score']}"
+    far = f"epoch {record['epoch']} of {record['epochs']}, {best}"
     rest = "finished"
     if record["status"] != "done":
         why = record["reason"] if record["reason"] in ("stopped by SIGTERM", "KeyboardInterrupt: ") else "not finished"

@@ -251,17 +251,25 @@ def test_a_study_becomes_a_new_folder_without_the_name_anywhere(study: Path, tmp
     np.testing.assert_array_equal(new.affine, old.affine)
 
 
-def test_a_patient_stays_one_however_the_name_is_written() -> None:
-    def pseudonym(**values: Any) -> str:
-        dataset = _object(**values)
-        Confidentiality("s").apply(dataset)
-        assert dataset.PatientID == dataset.PatientName
-        return str(dataset.PatientID)
+def _pseudonym(**values: Any) -> str:
+    dataset = _object(**values)
+    Confidentiality("s").apply(dataset)
+    assert dataset.PatientID == dataset.PatientName
+    return str(dataset.PatientID)
 
+
+def test_a_patient_stays_one_however_the_name_is_written() -> None:
     written = ("DOE^JANE", "Doe^Jane", "DOE^JANE^^^", "DOE ^JANE^M^^Dr", "Doe^Jane=Yamada^Tarou")
-    one = {pseudonym(PatientID="7", PatientName=name) for name in written}
-    assert one == {pseudonym(PatientID="7", PatientName="DOE^JANE", IssuerOfPatientID="here")}
-    assert len({*one, pseudonym(PatientID="7", PatientName="DOE^JOHN"), pseudonym(PatientID="8")}) == 3
+    one = {_pseudonym(PatientID="7", PatientName=name) for name in written}
+    assert one == {_pseudonym(PatientID="7", PatientName="DOE^JANE", IssuerOfPatientID="here")}
+    assert len({*one, _pseudonym(PatientID="7", PatientName="DOE^JOHN"), _pseudonym(PatientID="8")}) == 3
+
+
+def test_patients_without_id_and_name_stay_apart_by_their_study() -> None:
+    nobody = {"PatientID": "", "PatientName": ""}
+    one, same, other = (_pseudonym(**nobody, StudyInstanceUID=f"1.2.{study}") for study in (3, 3, 4))
+    assert one == same != other
+    assert _pseudonym(PatientID="7", StudyInstanceUID="1.2.3") == _pseudonym(PatientID="7", StudyInstanceUID="1.2.4")
 
 
 def test_a_report_is_left_out_and_told(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

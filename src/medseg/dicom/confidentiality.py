@@ -137,10 +137,12 @@ class Confidentiality:
 def _patient(dataset: Any) -> str:
     """PatientID, family and given name: the same in all files of a patient, however their writers spell the name.
 
-    Case, empty or further parts of a name and the issuer differ between the devices of one hospital.
+    Case, empty or further parts of a name and the issuer differ between the devices of one hospital. Where all are empty
+    the study stands for its patient: others without a name are someone else.
     """
     name = str(dataset.get("PatientName") or "").partition("=")[0].split("^")
-    return "\n".join([str(dataset.get("PatientID") or "").strip(), *(part.strip().casefold() for part in name[:2])])
+    parts = [str(dataset.get("PatientID") or "").strip(), *(part.strip().casefold() for part in name[:2])]
+    return "\n".join(parts if any(parts) else ["", "", str(dataset.get("StudyInstanceUID") or "")])
 
 
 def table() -> dict[tuple[int, ...], Action]:

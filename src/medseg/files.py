@@ -10,7 +10,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, ClassVar
@@ -66,11 +66,20 @@ class SharedFolder:
     Each process holds a shared lock on the folder, which ends with the process however it ends. Who could lock it for
     itself alone knows that every temporary file in it is a leftover. Where the file system has no locks, those of
     more than a day are.
+
+    Parameters
+    ----------
+    folder
+        It must exist.
+    when_alone
+        Called with the folder where it is known that nobody else writes there: what it removes are leftovers too.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, when_alone: Callable[[Path], None] = lambda folder: None) -> None:
         self._handle: int | None = None
         alone = self._lock(folder)
+        if alone:
+            when_alone(folder)
         for entry in folder.iterdir():
             if _TEMPORARY.fullmatch(entry.name) and (alone or _is_old(entry)):
                 entry.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import re
+import shutil
 import socket
 import socketserver
 import threading
@@ -26,7 +27,7 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from medseg.dicom.dimse import _Checkpoint
 from medseg.dicom.dimse_receive import ReceivedSeries, Receiver, receiver
-from medseg.dicom.names import series_name
+from medseg.dicom.names import instance_name, series_name
 from medseg.dicom.transfer import receive, send
 from medseg.errors import ImageError, OutputError, PacsError
 
@@ -357,6 +358,27 @@ def test_a_folder_that_takes_no_file_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("tempfile.TemporaryFile", read_only)
     with pytest.raises(OutputError, match="inbox cannot be made or written to; got Read-only file system"):
         next(receive(tmp_path / "inbox", port=0))
+
+
+def test_what_a_killed_receiver_left_is_ended_by_the_next(series: list[Path], inbox: Path):
+    """Killed behind an association of slice 0, in one that brought the others, and as a grown series got its name."""
+    uid = series_name(_uid(series))
+    half, grown = inbox / ".arriving-1" / "half" / uid, inbox / ".arriving-1" / "grown"
+    for folder, files in ((half, series[1:3]), (grown / uid, series), (grown / f"{uid}.before", series[:1])):
+        folder.mkdir(parents=True)
+        for file in files:
+            shutil.copy(file, folder / instance_name(str(pydicom.dcmread(file).SOPInstanceUID)))
+    with receiver(inbox, port=0) as first:
+        assert [path.name for path in inbox.iterdir() if path.name == uid or path.name.endswith("-1")] == [uid]
+        assert _pixels(sorted((inbox / uid).iterdir())) == _pixels(series)
+        with stranger(first) as association:
+            assert association.send_c_store(pydicom.dcmread(series[0])).Status == 0
+            with receiver(inbox, port=0):
+                pass  # beside one that runs: what arrives there is no leftover
+        came = first.next_series(timeout_s=WAIT_S)
+        assert came is not None
+        assert came.instances == len(series)
+    assert [path.name for path in inbox.iterdir()] == [uid]
 
 
 def test_a_port_in_use_is_told(taking: Receiver, inbox: Path):

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ from medseg.dicom.dimse import ANSWER_S, PDU_BYTES, check_title, without_delay
 from medseg.dicom.extra import pacs_extra
 from medseg.dicom.names import instance_name, is_uid, series_name
 from medseg.errors import PacsError
-from medseg.files import link_or_copy
+from medseg.files import SharedFolder, link_or_copy
 
 with pacs_extra():
     from pydicom import dcmread
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 SUCCESS, OUT_OF_RESOURCES, WRONG_DATA_SET, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xA900, 0xC000
 """Statuses of C-STORE (PS3.4, B.2.3)."""
+
+_HIDDEN, _BEFORE = ".arriving-", ".before"
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _put_in_place(came: Path, folder: Path) -> ReceivedSeries:
     for file in folder.iterdir():
         if not (came / file.name).exists():
             link_or_copy(file, came / file.name)
-    instances, aside = sum(1 for _ in came.iterdir()), came.with_name(f"{came.name}.before")
+    instances, aside = sum(1 for _ in came.iterdir()), came.with_name(came.name + _BEFORE)
     folder.rename(aside)
     try:
         came.rename(folder)
@@ -171,6 +173,17 @@ def _put_in_place(came: Path, folder: Path) -> ReceivedSeries:
         aside.rename(folder)
         raise
     return ReceivedSeries(folder, instances)
+
+
+def _end_killed(folder: Path) -> None:
+    """Do away with what killed receivers left; a series that one was just giving its name gets it."""
+    for hidden in folder.glob(f"{_HIDDEN}*"):
+        for before in hidden.glob(f"*/*{_BEFORE}"):
+            came = before.with_suffix("")
+            if came.exists() and not (folder / came.name).exists():
+                came.rename(folder / came.name)  # all that `before` holds is in it
+        logger.info("%s: what associations had brought when a receiver was killed is removed", hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _uids(encoded: bytes) -> tuple[str, str]:
@@ -205,7 +218,10 @@ def receiver(
         A title that is none, or a port that cannot be had.
     """
     ae = _entity(check_title(title), [check_title(caller) for caller in allowed])
-    with tempfile.TemporaryDirectory(prefix=".arriving-", dir=folder, ignore_cleanup_errors=True) as hidden:
+    with (
+        closing(SharedFolder(folder, when_alone=_end_killed)),
+        tempfile.TemporaryDirectory(prefix=_HIDDEN, dir=folder, ignore_cleanup_errors=True) as hidden,
+    ):
         taking = Receiver(folder, hidden=Path(hidden))
         server = _listen(ae, taking, host, port)
         taking.port = server.server_address[1]

@@ -137,8 +137,8 @@ class Confidentiality:
 def _patient(dataset: Any) -> str:
     """PatientID, family and given name: the same in all files of a patient, however their writers spell the name.
 
-    Case, empty or further parts of a name and the issuer differ between the devices of one hospital. Where all are empty
-    the study stands for its patient: others without a name are someone else.
+    Case, empty or further parts of a name and the issuer differ between the devices of one hospital. Where all are
+    empty the study stands for its patient: others without a name are someone else.
     """
     name = str(dataset.get("PatientName") or "").partition("=")[0].split("^")
     parts = [str(dataset.get("PatientID") or "").strip(), *(part.strip().casefold() for part in name[:2])]

@@ -1,4 +1,4 @@
-"""benchmarks/time_to_accuracy.py: which masks are scored."""
+"""benchmarks/time_to_accuracy.py: which masks are scored; race_folds.py: several folds as one table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from medseg.evaluation.scores import CaseScore, write_scores
+from medseg.evaluation.table import CaseRecord, write_cases
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -37,3 +40,41 @@ def test_each_case_is_scored_by_its_own_mask_where_an_id_is_the_beginning_of_ano
     race = SimpleNamespace(folder=tmp_path, test_cases=lambda: [{"id": case} for case in ids])
     kept = SimpleNamespace(predictions=masks)
     assert module.scored(race, kept) == {f"{case}.nii.gz": case for case in ids}
+
+
+def _raced(folder: Path, *, fold: int, dice: dict[str, tuple[float, float]]) -> Path:
+    """What a race leaves: of our side the second weights count, of nnU-Net's the eleventh."""
+    rows = {"nnunet/masks/2_scores": 0, "nnunet/masks/10_scores": 0, "ours/kept/0/masks_scores": 1}
+    for place, side in {**rows, "ours/kept/1/masks_scores": 1}.items():
+        scores = folder / place
+        scores.mkdir(parents=True)
+        counts = place.startswith(("nnunet/masks/10", "ours/kept/1"))
+        records = [CaseRecord(case=case, patient=f"of {case}") for case in dice]
+        write_cases(records, scores / "cases.csv", strata={})
+        found = [CaseScore(case, "label 1", {"dice": both[side] * counts}, "none") for case, both in dice.items()]
+        write_scores(found, scores / "scores.csv")
+    about = {"about": {"fold": f"{fold} of 2", "date": "2026-01-01"}}
+    (folder / "time_to_accuracy.json").write_text(json.dumps(about), encoding="utf-8")
+    return folder
+
+
+def test_races_of_several_folds_are_put_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    module = importlib.import_module("race_folds")
+    first = _raced(tmp_path / "a", fold=0, dice={"x": (0.5, 0.7), "y": (0.6, 0.5)})
+    second = _raced(tmp_path / "b", fold=1, dice={"z": (0.1, 0.9)})
+    module.main([first, second], None)
+    told = capsys.readouterr().out
+    assert "| 0 of 2 | 2 | label 1 | 0.5500 | 0.6000 | +0.0500 | -0.1000 to +0.2000 | 1 : 1 |" in told
+    assert "| 1 of 2 | 1 | label 1 | 0.1000 | 0.9000 | +0.8000 | one patient | 1 : 0 |" in told
+    assert "Dice of the 3 cases of 2 folds" in told
+    assert "| label 1 | 0.4000 (" in told
+    assert ") | 0.7000 (" in told
+    assert ") | +0.3000 | -0.1000 to +0.8000 |" in told
+    with pytest.raises(SystemExit, match=r"patient of z is tested in fold 1 of 2 and in fold 2 of 2"):
+        module.main([first, second, _raced(tmp_path / "c", fold=2, dice={"z": (0.1, 0.9)})], None)
+    (tmp_path / "c" / "nnunet").rename(tmp_path / "c" / "alone")
+    with pytest.raises(SystemExit, match=r"expected the output of time_to_accuracy\.py with both sides"):
+        module.main([tmp_path / "c"], None)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from viewer_parts import BASE, OURS, cases_by_name, correct, mask, save, viewing, volume, wait_for
+from viewer_parts import (
+    BASE,
+    DEADLINE_SECONDS,
+    OURS,
+    cases_by_name,
+    correct,
+    mask,
+    save,
+    viewing,
+    volume,
+    wait_for,
+)
 
-from medseg.review.viewer.jobs import MOST_WAITING
+from medseg.review.viewer.child import Child, ChildDiedError
+from medseg.review.viewer.jobs import MOST_WAITING, Jobs
 
 
 def segment(client: TestClient, tmp_path: Path, name: str, *, bundle: str = "ct_lung") -> dict[str, Any]:
@@ -116,6 +130,45 @@ def test_removing_a_case_ends_its_job(tmp_path: Path):
         wait_for(lambda: jobs(client)["slow"]["stage"] == "read")
         assert client.delete(f"/api/cases/{asked['case']}", headers=OURS).status_code == 204
         assert states(client)["slow"] == "cancelled"
+
+
+class DyingChild(Child):
+    """Its process dies while it answers, and tells so only once the test lets it; the next answers at once."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self.asked, self.told, self.asks = threading.Event(), threading.Event(), 0
+
+    def start(self) -> None:
+        """Nothing: there is no process."""
+
+    kill = release = start
+
+    def ask(self, request: Mapping[str, Any], *, told: Callable[[Mapping[str, Any]], bool]) -> None:
+        self.asks += 1
+        if self.asks > 1:
+            told({"job": request["job"], "failed": "no image"})
+            return
+        self.asked.set()
+        self.told.wait(DEADLINE_SECONDS)
+        raise ChildDiedError(-9)
+
+
+def test_a_job_that_is_cancelled_by_two_at_once_does_not_end_the_queue(tmp_path: Path):
+    """A double click on Cancel: the second takes the job off the list before its process is gone."""
+    child = DyingChild()
+    queue = Jobs(done=lambda job, files: None, hide=str, child=child)
+    about: dict[str, Any] = {"bundle": "b", "bundle_folder": tmp_path, "image": tmp_path, "results": tmp_path}
+    queue.start(bundle=None)
+    first = queue.add(case="1", name="first", **about)
+    assert child.asked.wait(DEADLINE_SECONDS)
+    for _ in range(2):
+        queue.cancel(first.id)
+    child.told.set()
+    queue.add(case="2", name="next", **about)
+    (job,) = wait_for(lambda: [one for one in queue.all() if one["state"] == "failed"])
+    queue.close()
+    assert (job["name"], job["error"]) == ("next", "no image")
 
 
 def test_a_case_of_the_folder_keeps_its_mask_when_it_is_segmented_again(folder: Path, tmp_path: Path):

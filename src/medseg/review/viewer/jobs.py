@@ -226,24 +226,25 @@ class Jobs:
 
     def _go_on(self, job: Job, stage: str) -> None:
         self._note(job.id, stage=stage)
-        with self._changed:
-            cancelled = self._jobs[job.id].state != "running"
-        if cancelled:  # between two steps of ours, when there was no process to kill yet
+        if not self._runs(job.id):  # cancelled between two steps of ours, when there was no process to kill yet
             self._child.kill()
 
     def _take(self, job: Job, answer: Mapping[str, Any]) -> None:
         if "failed" in answer:
             self._end(job.id, state="failed", error=self._hide(str(answer["failed"])))
             return
-        with self._changed:
-            cancelled = self._jobs[job.id].state != "running"
-        if not cancelled:
+        if self._runs(job.id):
             self._done(job, answer["done"])
             self._end(job.id, state="done")
 
+    def _runs(self, job_id: str) -> bool:
+        """Whether a job still runs: one that was cancelled may also be off the list already."""
+        with self._changed:
+            return job_id in self._jobs and self._jobs[job_id].state == "running"
+
     def _note(self, job_id: str, **fields: Any) -> None:
         with self._changed:
-            if self._jobs[job_id].state == "running":
+            if self._runs(job_id):
                 self._set(job_id, **fields)
 
     def _end(self, job_id: str, *, state: State, error: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import stat
 import zipfile
@@ -138,6 +139,7 @@ def test_names_are_kept_plain_and_apart(tmp_path: Path):
     assert safe_name("Röntgen 1.png") == "Röntgen 1.png"
     assert safe_name('a<b>"c|.nii.gz') == "a_b__c_.nii.gz"
     assert safe_name("....") == "image"
+    assert safe_name("1.2.840.113619.2.55.3.604688119.969.1268071029.320.dcm").startswith("1.2.840.113619.2.55.3.60")
     assert len(safe_name("x" * 400 + ".nii.gz").encode()) <= 120
     assert safe_name("x" * 400 + ".nii.gz").endswith(".nii.gz")
     places = Places(tmp_path)
@@ -145,6 +147,16 @@ def test_names_are_kept_plain_and_apart(tmp_path: Path):
     assert (first.parent, twin.name) == (twin.parent, "2_i.png")
     assert other.parent != first.parent
     assert first.parent.parent == tmp_path
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_numbered_files_beside_a_folder_are_all_taken(tmp_path: Path, packed: bool):
+    """Folders are numbered in the order in which they come: the second must not be where the file 0002 is."""
+    files = dict.fromkeys(("0001", "0002", "0003.png", "sub/x.png"), png())
+    with viewing(tmp_path) as (client, _):
+        answer = upload(client, {"a.zip": zipped(files)} if packed else files)
+    assert answer.status_code == 201, answer.text
+    assert sorted(case["name"] for case in answer.json()["cases"]) == ["0003", "x"]  # those without a suffix are none
 
 
 def test_links_devices_and_locked_archives_are_refused(tmp_path: Path):
@@ -229,6 +241,28 @@ def test_an_upload_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path: Path):
         for body, status in ((part, 422), (part + b"--x", 422), (part + b"--x--\r\n", 201)):
             assert client.post("/api/uploads", headers=headers, content=body).status_code == status
         assert len(client.get("/api/cases").json()) == 1
+
+
+def test_an_upload_that_is_taken_back_is_no_bug_of_ours(tmp_path: Path):
+    part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    coming = iter([{"type": "http.request", "body": part, "more_body": True}, {"type": "http.disconnect"}])
+    answered = []
+
+    async def receive() -> Any:
+        return next(coming)
+
+    async def send(message: Any) -> None:
+        answered.append(message)
+
+    with viewing(tmp_path) as (client, viewer):
+        cookie = f"{viewer.access.cookie}={viewer.access.sessions.open()}"
+        headers = {**OURS, "Host": "127.0.0.1", "Origin": "http://127.0.0.1", "Cookie": cookie}
+        headers["Content-Type"] = "multipart/form-data; boundary=x"
+        scope = {"type": "http", "method": "POST", "scheme": "http", "path": "/api/uploads", "query_string": b""}
+        scope["headers"] = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        asyncio.run(client.app(scope, receive, send))  # raises nothing, so that no traceback is printed
+        assert left_on_disk(tmp_path) == []
+    assert answered[0]["status"] == 400
 
 
 def test_a_header_that_names_another_file_of_this_computer_reads_nothing(tmp_path: Path):

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from medseg.errors import MedsegError
@@ -44,6 +45,7 @@ def make_app(viewer: Viewer) -> Guard:
     app.add_exception_handler(TooLargeError, _too_large)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _plain)
+    app.add_exception_handler(ClientDisconnect, _gone)
     for routes in (case_routes, job_routes, login_routes, review_routes):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -78,6 +80,10 @@ def _malformed(request: Request, error: Exception) -> Response:
 def _plain(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return refusal(error.status_code, str(error.detail).lower(), **dict(error.headers or {}))
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    return refusal(400, "the request is cut off before its end")  # who took an upload back reads no answer
 
 
 def _too_large(request: Request, error: Exception) -> Response:

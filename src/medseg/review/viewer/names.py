@@ -59,9 +59,7 @@ class Places:
         """A new path for a file with these folders and name."""
         above = parts[:-1]
         if above not in self._folders:
-            home = self.folder if not above else self.folder / f"{len(self._folders) + 1:04d}"
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folders[above] = home
+            self._folders[above] = self._new_folder() if above else self.folder
         name, home = safe_name(parts[-1]), self._folders[above]
         path, number = home / name, 2
         while path in self._taken or path.exists():
@@ -69,8 +67,18 @@ class Places:
         self._taken.add(path)
         return path
 
+    def _new_folder(self) -> Path:
+        """The next number that no file has: slices exported without a suffix are often numbered too."""
+        number = len(self._folders) + 1
+        while (home := self.folder / f"{number:04d}") in self._taken or home.exists():
+            number += 1
+        home.mkdir(mode=0o700, parents=True)
+        return home
+
 
 def _shortened(name: str) -> str:
+    if len(name.encode()) <= _LONGEST_BYTES:
+        return name
     stem, dot, suffixes = name.partition(".")
     tail = (dot + suffixes).encode()[-40:].decode(errors="ignore")
     return stem.encode()[: _LONGEST_BYTES - len(tail.encode())].decode(errors="ignore") + tail

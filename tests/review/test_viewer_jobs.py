@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image as Pillow
 from starlette.testclient import TestClient
 from viewer_parts import (
     BASE,
@@ -130,6 +133,22 @@ def test_removing_a_case_ends_its_job(tmp_path: Path):
         wait_for(lambda: jobs(client)["slow"]["stage"] == "read")
         assert client.delete(f"/api/cases/{asked['case']}", headers=OURS).status_code == 204
         assert states(client)["slow"] == "cancelled"
+
+
+def test_an_upload_of_volumes_and_pictures_is_segmented_as_far_as_the_bundle_takes_it(tmp_path: Path):
+    picture = io.BytesIO()
+    Pillow.fromarray(np.arange(320, dtype=np.uint8).reshape(20, 16)).save(picture, format="PNG")
+    files = {
+        "quick.nii.gz": save(volume(), tmp_path / "made" / "ct.nii.gz").read_bytes(),
+        "scout.png": picture.getvalue(),
+    }
+    with viewing(tmp_path) as (client, _):
+        sent = [("files", (name, data)) for name, data in files.items()]
+        taken = client.post("/api/uploads", headers=OURS, files=sent).json()
+        assert [case["name"] for case in taken["cases"]] == ["quick", "scout"]
+        asked = {"upload": taken["upload"], "bundle": "ct_lung"}
+        assert client.post("/api/jobs", headers=OURS, json=asked).status_code == 202
+        assert list(jobs(client)) == ["quick"]
 
 
 class DyingChild(Child):

@@ -159,6 +159,12 @@ def test_numbered_files_beside_a_folder_are_all_taken(tmp_path: Path, packed: bo
     assert sorted(case["name"] for case in answer.json()["cases"]) == ["0003", "x"]  # those without a suffix are none
 
 
+def test_an_upload_tells_the_modality_by_which_bundles_are_offered(tmp_path: Path):
+    with viewing(tmp_path) as (client, _):
+        told = [upload(client, files).json() for files in ({"ct.nii.gz": nifti(tmp_path)}, {"xray.png": png()})]
+    assert [one["modality"] for one in told] == ["CT", None]
+
+
 def test_links_devices_and_locked_archives_are_refused(tmp_path: Path):
     def special(kind: int, flags: int = 0) -> bytes:
         archive = io.BytesIO()

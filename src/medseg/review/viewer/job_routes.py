@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api")
 
 
 class Wanted(BaseModel):
-    """What is to be segmented with which bundle: a case, or all cases of an upload."""
+    """What is to be segmented with which bundle: a case, or all cases of an upload that the bundle takes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,6 +50,7 @@ async def upload(request: Request, viewer: ViewerOf) -> dict[str, Any]:
         "upload": taken.id,
         "kind": first.kind,
         "name": first.name,
+        "modality": first.modality,
         "cases": [viewer.summary(entry) for entry in taken.cases],
         "refused": list(taken.refused),
     }
@@ -68,7 +69,7 @@ def remove(key: str, viewer: ViewerOf) -> Response:
 
 @router.post("/jobs", status_code=202)
 def segment(wanted: Wanted, viewer: ViewerOf) -> dict[str, Any]:
-    """Queue the segmentation of a case, or of each case of an upload."""
+    """Queue the segmentation of a case, or of each case of an upload that the bundle takes."""
     jobs = [viewer.segment(entry, wanted.bundle) for entry in _wanted(wanted, viewer)]
     return {"job": jobs[0].id, "case": jobs[0].case, "jobs": [job.id for job in jobs]}
 
@@ -94,4 +95,4 @@ def _wanted(wanted: Wanted, viewer: Viewer) -> list[Entry]:
     found = list(viewer.uploads.cases(wanted.upload or ""))
     if not found:
         raise AbsentError("no such upload")
-    return found
+    return viewer.fitting(found, wanted.bundle)

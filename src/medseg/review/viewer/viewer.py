@@ -109,13 +109,12 @@ class Viewer:
     def label_names(self, entry: Entry) -> dict[int, str]:
         """Label value to name: of the manifest, else of the chosen bundle, else as many as the mask has."""
         named = label_names(entry.manifest) or dict(entry.labels)
-        dims = 2 if entry.kind == "picture" else 3
         if named:
             return named
         if entry.prediction is not None:
             named = _values_in(entry.prediction)
             self.entries.change(entry.key, labels=named)
-        elif self.settings.bundle is not None and self.choices[0].dims == dims:
+        elif self.settings.bundle is not None and self.choices[0].dims == _dims(entry):
             named = {value: name for value, name in self.choices[0].labels.items() if value != 0}
         return named
 
@@ -211,13 +210,10 @@ class Viewer:
         ReviewError
             Image and bundle do not go together, a correction has other labels, or too many jobs wait.
         """
-        choice = next((one for one in self.choices if one.name == bundle), None)
-        if choice is None:
-            raise AbsentError("no such bundle")
+        choice = self._choice(bundle)
         if entry.image is None:
             raise ReviewError(f"case {entry.name}: its image is not known, so it cannot be segmented")
-        dims = 2 if entry.kind == "picture" else 3
-        if choice.dims != dims:
+        if choice.dims != _dims(entry):
             kinds = {2: "pictures, such as X-rays", 3: "volumes, such as CT and MR"}
             raise ReviewError(f"bundle {choice.name} is for {kinds[choice.dims]}", got=f"a {entry.kind}")
         if entry.source == "folder":
@@ -236,6 +232,17 @@ class Viewer:
             image=entry.image or Path(),
             results=entry.home,
         )
+
+    def fitting(self, cases: Sequence[Entry], bundle: str) -> list[Entry]:
+        """Those that a bundle takes, volumes or pictures; all where it takes none, so that `segment` says why."""
+        dims = self._choice(bundle).dims
+        return [entry for entry in cases if _dims(entry) == dims] or list(cases)
+
+    def _choice(self, bundle: str) -> Choice:
+        choice = next((one for one in self.choices if one.name == bundle), None)
+        if choice is None:
+            raise AbsentError("no such bundle")
+        return choice
 
     def _beside(self, entry: Entry, choice: Choice) -> Entry:
         key = key_of("again", entry.key, choice.name)
@@ -371,6 +378,10 @@ class Viewer:
         except MedsegError:
             return None  # as above
         return self.shown.spacing_mm(entry.image)
+
+
+def _dims(entry: Entry) -> int:
+    return 2 if entry.kind == "picture" else 3
 
 
 def _changed_since(review: Mapping[str, Any], mask: Path) -> bool:

@@ -72,7 +72,7 @@ function sent(answer) {
   $("upload-progress").hidden = true;
   const more = answer.cases.length - 1;
   $("upload-name").textContent = `${answer.name}${more ? ` and ${more} more` : ""}`;
-  $("upload-bundle").replaceChildren(...bundleOptions(answer.kind, answer.cases[0].modality));
+  $("upload-bundle").replaceChildren(...bundleOptions(answer.kind, answer.modality));
   $("upload-about").textContent = "Received. Pick a bundle and press Segment.";
   $("upload-start").disabled = false;
   $("upload").dataset.upload = answer.upload;

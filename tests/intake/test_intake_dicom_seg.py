@@ -171,6 +171,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     ),
     "half_a_voxel": ({"first": (0.5, 0)}, GeometryError, "pixels up to 0.50 voxels from"),
     "other_spacing": ({"spacing": 0.9}, GeometryError, "another grid"),
+    "half_the_pixels": ({"spacing": 2.0}, GeometryError, "another grid .* got pixels of 2 x 2 voxels; expected 1 x 1"),
     "outside": ({"first": (1, 0)}, GeometryError, r"reaches outside .* voxels \[1, 0, 2\] to \[4, 2, 2\]"),
     "turned_by_45_degrees": ({"turn": (0.8, 0.6, 0, -0.6, 0.8, 0)}, GeometryError, "another grid"),
     "no_such_kind": ({"SegmentationType": "SURFACE"}, LabelError, "unknown kind of segmentation; got 'SURFACE'"),

@@ -190,12 +190,22 @@ def test_where_rois_overlap_the_later_name_wins_and_without_names_it_is_refused(
     assert read_label(path, reference=series, names={"B": 2, "A": 1}).array[3, 3, 1] == 1
 
 
+def test_names_that_look_like_numbers_or_truths_are_names(make_rt: MakeRt, series: Path, tmp_path: Path) -> None:
+    rois = {name: [(1, square(i, i + 1))] for i, name in enumerate(("47.50", "001", "No"), start=1)}
+    (tmp_path / "names.yaml").write_text("47.50: 4\n001: 5\nNo: 6\n")
+    mask = read_label(make_rt(rois), reference=series, names=tmp_path / "names.yaml")
+    assert [int(mask.array[i, i, 1]) for i in (1, 2, 3)] == [4, 5, 6]
+
+
 BAD_NAMES = {
     "empty": ("", "an empty file"),
     "a_list": ("- A\n", "got list"),
     "zero": ("A: 0\n", "'A': 0"),
     "text": ("A: one\n", "'A': 'one'"),
     "no_yaml": ("A: [", "not YAML"),
+    "twice": ("A: 1\nB: 3\nA: 2\n", "stands more than once; got 'A'; expected one line for each"),
+    "twice_but_for_a_space": ("A: 1\n'A ': 2\n", "stands more than once; got 'A'"),
+    "a_list_as_a_name": ("[A, B]: 1\n", "not YAML"),
     "none_there": ("X: 1\n", "got 'A'"),
 }
 

@@ -207,6 +207,9 @@ def _fitted(to_voxel: Affine, size: tuple[int, ...], reference: Image, path: Pat
     one_axis_each = (np.abs(turns).sum(axis=0) == 1).all() and np.abs(turns).max(axis=1).sum() == 2
     if not one_axis_each or np.abs(voxels - exact).max() > ON_GRID:
         apart = float(np.abs(voxels - exact).max())
+        if apart <= ON_GRID:  # every so manieth voxel is met
+            across, down = np.linalg.norm(to_voxel[:3, :2], axis=0)
+            raise _off_grid(path, reference, f"pixels of {across:.3g} x {down:.3g} voxels", "1 x 1")
         raise _off_grid(path, reference, f"pixels up to {apart:.2f} voxels from those of the image", f"{ON_GRID}")
     if (exact < 0).any() or (exact >= np.array(shape)[:, None]).any():
         got = f"voxels {exact.min(axis=1).astype(int).tolist()} to {exact.max(axis=1).astype(int).tolist()}"

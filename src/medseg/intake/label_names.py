@@ -24,13 +24,14 @@ def read_names(path: Path | str) -> dict[str, int]:
     ----------
     path
         YAML (or JSON): the ROI's name as it stands in the RTSTRUCT, or the segment's label in the SEG, to the label
-        value, one a line. Several names may have one value. Names that a file does not have are passed over, and
-        what is not named is left out. Where regions overlap, the later line wins.
+        value, one a line; 47.50, 001 and No are names like any other. Several names may have one value. Names that a
+        file does not have are passed over, and what is not named is left out. Where regions overlap, the later line
+        wins.
 
     Raises
     ------
     LabelError
-        Unreadable, no mapping, or values that are no whole numbers from 1 on.
+        Unreadable, no mapping, values that are no whole numbers from 1 on, or a name that stands twice.
     """
     file = Path(path)
     try:
@@ -38,26 +39,46 @@ def read_names(path: Path | str) -> dict[str, int]:
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(f"{file}: the names cannot be read", got=type(error).__name__) from error
     content = _parsed(text, file)
-    wrong = [f"{k!r}: {v!r}" for k, v in content.items() if not isinstance(v, int) or isinstance(v, bool) or v < 1]
+    wrong = [f"{k!r}: {v!r}" for k, v in content if not isinstance(v, int) or isinstance(v, bool) or v < 1]
     if wrong or not content:
         raise LabelError(
             f"{file}: no names of labels",
             got=", ".join(wrong[:5]) or "an empty file",
             expected="lines such as `GTV: 1`, values from 1 on",
         )
-    return {str(name).strip(): value for name, value in content.items() if isinstance(value, int)}
+    found = [(name.strip(), value) for name, value in content if isinstance(value, int)]
+    twice = sorted(name for name, count in Counter(name for name, _ in found).items() if count > 1)
+    if twice:
+        raise LabelError(
+            f"{file}: a name stands more than once", got=", ".join(map(repr, twice[:5])), expected="one line for each"
+        )
+    return dict(found)
 
 
-def _parsed(text: str, file: Path) -> Mapping[object, object]:
+class _Pairs(list[tuple[str, object]]):
+    """A mapping with all that is written in it: a dictionary would drop a name that stands twice."""
+
+
+def _parsed(text: str, file: Path) -> Sequence[tuple[str, object]]:
     import yaml
 
     try:
-        content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        content = json.loads(text, object_pairs_hook=_Pairs) if file.suffix == ".json" else _parsed_yaml(text)
     except (ValueError, yaml.YAMLError) as error:
         raise LabelError(f"{file}: the names are not YAML or JSON", got=type(error).__name__) from error
-    if content is not None and not isinstance(content, dict):
+    if content is not None and not isinstance(content, _Pairs):
         raise LabelError(f"{file}: no names of labels", got=type(content).__name__, expected="lines such as `GTV: 1`")
-    return content or {}
+    return content or _Pairs()
+
+
+def _parsed_yaml(text: str) -> object:
+    """The content of a YAML text, the names as they are written: YAML makes 47.50 a number and No a truth."""
+    import yaml
+
+    root, maker = yaml.compose(text, Loader=yaml.SafeLoader), yaml.SafeLoader("")
+    if not isinstance(root, yaml.MappingNode) or not all(isinstance(key, yaml.ScalarNode) for key, _ in root.value):
+        return yaml.safe_load(text)
+    return _Pairs((key.value, maker.construct_object(value, deep=True)) for key, value in root.value)
 
 
 def values_of(present: Sequence[tuple[int, str]], names: Names | None, *, what: str, path: Path) -> dict[int, int]:

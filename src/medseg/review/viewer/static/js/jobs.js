@@ -84,6 +84,7 @@ async function poll() {
   } catch (error) {
     if (error.status === 401 || error.status === 403) return;
   }
+  clearTimeout(timer); // another look may have begun and ended meanwhile
   timer = setTimeout(poll, document.hidden ? 4 * wait : wait);
 }
 

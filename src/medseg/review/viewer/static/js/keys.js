@@ -28,8 +28,9 @@ const KEYS = {
   n: [() => step(1), "next case", "Cases"],
   p: [() => step(-1), "previous case", "Cases"],
   "/": [() => $("search").focus(), "search the cases", "Cases"],
-  a: [() => judge("accepted"), "accept the case", "Cases"],
-  x: [() => judge("rejected"), "reject the case", "Cases"],
+  // a key held down repeats itself, which would take the verdict back
+  a: [(event) => event.repeat || judge("accepted"), "accept the case", "Cases"],
+  x: [(event) => event.repeat || judge("rejected"), "reject the case", "Cases"],
   ArrowDown: [() => scroll(1), "next slice (towards the feet, the back, the left)", "View"],
   ArrowUp: [() => scroll(-1), "previous slice", "View"],
   PageDown: [() => scroll(10), "ten slices on", "View"],

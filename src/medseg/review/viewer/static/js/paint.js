@@ -28,10 +28,14 @@ export function beginStroke(pane, at) {
   set({ edits: state.edits + 1 });
 }
 
-/** Paints along the way from the last point, so that a quick hand leaves no gaps. */
+/** Sizes of a voxel of the pane, by which the brush is round; a picture's pixels count as squares. */
+const sizes = ({ plane }) => (state.study.kind === "picture" ? [1, 1, 1] : plane.mm);
+
+/** Paints along the way from the last point, so that a quick hand leaves no gaps, also across thick slices. */
 export function strokeTo(pane, at) {
   if (!stroke || (at[0] === last[0] && at[1] === last[1])) return;
-  const steps = Math.max(Math.abs(at[0] - last[0]), Math.abs(at[1] - last[1]));
+  const [mu, mv] = sizes(pane);
+  const steps = Math.max(Math.abs(at[0] - last[0]) * mu, Math.abs(at[1] - last[1]) * mv) / Math.min(...state.study.spacing);
   const stride = Math.max(1, Math.floor(state.brush / 5));
   for (let step = stride; step < steps; step += stride) {
     stamp(pane, [0, 1].map((i) => Math.round(last[i] + ((at[i] - last[i]) * step) / steps)));
@@ -58,9 +62,8 @@ export function endStroke() {
 /** A disc (or ball) round voxel (u, v) of the pane's slice, `brush` times the smallest voxel width across. */
 function stamp(pane, [u, v]) {
   const { plane } = pane;
-  const { spacing, kind } = state.study;
-  const radius = (state.brush / 2) * Math.min(...spacing);
-  const mm = kind === "picture" ? [1, 1, 1] : plane.mm;
+  const radius = (state.brush / 2) * Math.min(...state.study.spacing);
+  const mm = sizes(pane);
   const reach = mm.map((size) => Math.floor(radius / size));
   if (!state.ball) reach[2] = 0;
   const w = pane.slice;

@@ -16,6 +16,7 @@ export class Pane {
     this.grey = new OffscreenCanvas(1, 1);
     this.mask = new OffscreenCanvas(1, 1);
     this.pointer = null; // (u, v) under the mouse, for the brush's ring
+    this.grid = "";
     this.reset();
   }
 
@@ -31,6 +32,13 @@ export class Pane {
     this.zoom = 1;
     this.centre = null; // (u, v) in the middle of the canvas; null: the picture's middle
     this.greyKey = this.maskKey = "";
+  }
+
+  /** Zoom and middle are of one grid: on a smaller one they may show nothing at all. */
+  follow() {
+    const grid = [...this.plane.size, ...this.plane.mm].join();
+    if (grid !== this.grid) this.reset();
+    this.grid = grid;
   }
 
   resize() {
@@ -79,6 +87,7 @@ export class Pane {
 
   draw(extras) {
     if (!this.plane || !this.resize()) return;
+    this.follow();
     const { context, canvas } = this;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.fillStyle = "#000";

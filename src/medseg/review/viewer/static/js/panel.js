@@ -73,7 +73,7 @@ function measures() {
   const rows = [];
   const found = study && widths(study, layer);
   const server = current?.measurements?.cardiothoracic_ratio;
-  const ratio = layer === "prediction" && typeof server === "number" ? server : found?.ratio ?? server;
+  const ratio = ["truth", "correction"].includes(layer) ? found?.ratio : server ?? found?.ratio; // server: the prediction's
   if (typeof ratio === "number") rows.push(...ratioRow(study, ratio));
   for (const [name, value] of Object.entries(current?.measurements ?? {})) {
     if (name !== "cardiothoracic_ratio" && typeof value === "number") {

@@ -10,6 +10,7 @@ import { set, state } from "./state.js";
 
 const KEPT = "medseg-upload"; // survives a reload of the page
 let sending = null;
+let offered = null; // the open case, once bundles are offered for it
 
 const fail = (error) => {
   if (error.name !== "AbortError") say($("upload-error"), error.message);
@@ -20,12 +21,13 @@ function panel(open) {
   show($("upload"), open);
 }
 
-/** Bundles that take an image of this kind, as options. */
+/** Bundles that take an image of this kind, as options: of its modality, where there are some. */
 export function bundleOptions(kind, modality) {
   const dims = kind === "picture" ? 2 : kind === "volume" ? 3 : null;
-  const fits = (bundle) => (!dims || bundle.dims === dims) && (!modality || !bundle.modality || same(bundle.modality, modality));
-  const fitting = state.server.bundles.filter(fits);
-  return (fitting.length ? fitting : state.server.bundles).map(({ name, title, modality: of }) =>
+  const { bundles } = state.server;
+  const sized = bundles.filter((bundle) => !dims || bundle.dims === dims);
+  const fitting = sized.filter((bundle) => !modality || !bundle.modality || same(bundle.modality, modality));
+  return [fitting, sized, bundles].find((some) => some.length || some === bundles).map(({ name, title, modality: of }) =>
     el("option", { value: name, title: title ?? "", selected: name === state.server.bundle }, `${name}${of ? ` (${of})` : ""}`));
 }
 
@@ -46,7 +48,7 @@ export async function take(files) {
 
 async function send(files, name) {
   sending?.abort();
-  sending = new AbortController();
+  const mine = (sending = new AbortController());
   panel(true);
   $("upload-name").textContent = name;
   $("upload-about").textContent = "Sending...";
@@ -55,14 +57,14 @@ async function send(files, name) {
   const bar = $("upload-progress");
   Object.assign(bar, { value: 0, hidden: false });
   try {
-    const answer = await api.upload(files, (done, total) => (bar.value = total ? (100 * done) / total : 0), sending.signal);
+    const answer = await api.upload(files, (done, total) => (bar.value = total ? (100 * done) / total : 0), mine.signal);
     sessionStorage.setItem(KEPT, JSON.stringify(answer));
     sent(answer);
     say($("upload-error"), (answer.refused ?? []).join("\n"));
     await reloadCases();
     openCase(answer.cases[0].id);
   } catch (error) {
-    panel(false);
+    if (mine === sending) panel(false); // else the next upload is on its way
     fail(error);
   }
 }
@@ -112,8 +114,10 @@ async function again() {
 }
 
 export function showAgain() {
-  show($("again"), Boolean(state.current && state.server?.may_segment));
-  if (state.current) $("again-bundle").replaceChildren(...bundleOptions(state.current.kind, state.current.modality));
+  const { current } = state;
+  show($("again"), Boolean(current && state.server?.may_segment));
+  if (current && current.id !== offered) $("again-bundle").replaceChildren(...bundleOptions(current.kind, current.modality));
+  offered = current?.id ?? null; // its record is read again after each verdict: what was chosen stays chosen
 }
 
 export function initUpload() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import stat
 import zipfile
@@ -17,6 +18,7 @@ from viewer_parts import AFFINE, OURS, SIZE, cases_by_name, read_nifti, save, vi
 
 from medseg.dicom.write import write_series
 from medseg.review.viewer.names import Places, parts_of, safe_name
+from medseg.review.viewer.receive import FileReceiver
 from medseg.review.viewer.session import Session
 from medseg.review.viewer.settings import Limits
 
@@ -238,6 +240,34 @@ def test_an_upload_beyond_the_limit_is_cut_off_while_it_comes_in(tmp_path: Path)
         assert left_on_disk(tmp_path) == []
         assert client.post("/api/uploads", headers=headers, content=b"garbage").status_code == 422
         assert client.post("/api/uploads", headers=OURS, json={}).status_code == 422
+
+
+def test_a_boundary_without_end_is_refused(tmp_path: Path):
+    with viewing(tmp_path) as (client, _):
+        kind = f"multipart/form-data; boundary={'x' * 300}"
+        answer = client.post("/api/uploads", headers={**OURS, "Content-Type": kind}, content=b"")
+    assert (answer.status_code, "no multipart form" in answer.text) == (422, True)
+
+
+def test_a_disk_that_becomes_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(receiver: FileReceiver, data: bytes, start: int, end: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FileReceiver, "_data", full)
+    with viewing(tmp_path) as (client, _):
+        answer = upload(client, {"xray.png": png()})
+        assert left_on_disk(tmp_path) == []
+    assert (answer.status_code, "No space left on device" in answer.json()["error"]) == (413, True)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_told(tmp_path: Path, compression: int):
+    damaged = bytearray(zipped({"notes.txt": b"hello " * 10_000}, compression=compression))
+    damaged[60:70] = bytes(255 - value for value in damaged[60:70])
+    with viewing(tmp_path) as (client, _):
+        answer = upload(client, {"a.zip": bytes(damaged)})
+        assert left_on_disk(tmp_path) == []
+    assert (answer.status_code, "archive is damaged" in answer.text) == (422, True)
 
 
 def test_an_upload_that_is_cut_off_is_not_taken_for_a_whole_one(tmp_path: Path):

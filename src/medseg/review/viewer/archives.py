@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import zipfile
@@ -18,6 +19,7 @@ _RATIO_FROM_BYTES = 100 * MEGABYTE
 """A small archive may grow as it likes: an empty label map shrinks to a thousandth."""
 
 _ENCRYPTED = 0x1
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError)
 
 
 def is_archive(path: Path) -> bool:
@@ -47,7 +49,7 @@ def unpack(archive: Path, places: Places, *, limits: Limits) -> int:
                 written.append(path)
                 with file.open(info) as source:
                     left -= _copy(source, path, most=min(left, info.file_size))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _DAMAGED as error:
         _remove(written)
         raise ReviewError("the archive is damaged, or no ZIP that can be read", got=str(error)) from error
     except ReviewError:

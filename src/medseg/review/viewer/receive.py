@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -50,32 +51,32 @@ class FileReceiver:
         self._headers: dict[bytes, bytes] = {}
         self._name, self._value = b"", b""
         self._file: IO[bytes] | None = None
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._header_name,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._open,
-                "on_part_data": self._data,
-                "on_part_end": self.close,
-                "on_end": self._end,
-            },
-        )
+        with _refused():
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_field": self._header_name,
+                    "on_header_value": self._header_value,
+                    "on_header_end": self._header_end,
+                    "on_headers_finished": self._open,
+                    "on_part_data": self._data,
+                    "on_part_end": self.close,
+                    "on_end": self._end,
+                },
+            )
 
     def feed(self, data: bytes) -> None:
         """The next bytes of the body."""
-        try:
+        with _refused():
             self._parser.write(data)
-        except FormParserError as error:
-            raise ReviewError("the upload is no multipart form", got=str(error)) from error
 
     def close(self) -> None:
         """Close the file that is being written."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            with _refused():  # what waits in memory is written now
+                file.close()
 
     def _end(self) -> None:
         self.complete = True
@@ -112,6 +113,17 @@ class FileReceiver:
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._file is not None:
             self._file.write(data[start:end])
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What is no form is told, and so is a disk that has become full: others may write to it meanwhile."""
+    try:
+        yield
+    except FormParserError as error:
+        raise ReviewError("the upload is no multipart form", got=str(error)) from error
+    except OSError as error:
+        raise TooLargeError("the upload cannot be written to the disk", got=error.strerror) from error
 
 
 async def receive_files(

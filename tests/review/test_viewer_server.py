@@ -187,8 +187,11 @@ def test_a_password_comes_from_the_environment_and_no_token_is_printed(tmp_path:
         (["review", "ct_lung", "--bundle", "cxr_heart_lung"], "two bundles"),
         (["review", "--port", "99999"], "expected a port"),
         (["review", "--password-file", "nowhere.txt"], "cannot be read"),
+        (["review", "ct_lung", "--truth", "labels"], "of the cases of a folder; got 'ct_lung'"),
+        (["review", "--datalist", "datalist.json"], "of the cases of a folder; got no folder"),
+        (["review", "--key", "key.pem"], "--key without its certificate"),
     ],
-    ids=["open door", "bundle", "two bundles", "port", "password file"],
+    ids=["open door", "bundle", "two bundles", "port", "password file", "truth", "datalist", "key"],
 )
 def test_what_cannot_be_opened_is_refused_with_exit_code_2(
     words: list[str], told: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

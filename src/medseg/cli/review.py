@@ -99,6 +99,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     from medseg.review.viewer.settings import MEGABYTE, Limits, Settings
 
     folder, bundle = _source(arguments.source, arguments.bundle)
+    _refuse_without_effect(arguments, folder)
     upload_bytes = arguments.upload_mb * MEGABYTE
     return Settings(
         host=arguments.host,
@@ -114,6 +115,18 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         datalist=arguments.datalist,
         limits=Limits(upload_bytes=upload_bytes, unpacked_bytes=4 * upload_bytes),
     )
+
+
+def _refuse_without_effect(arguments: argparse.Namespace, folder: Path | None) -> None:
+    if folder is None and (arguments.truth is not None or arguments.datalist is not None):
+        raise UsageError(
+            "--truth and --datalist are of the cases of a folder",
+            got=repr(arguments.source) if arguments.source else "no folder",
+            expected="a folder of masks",
+            next_step="medseg review MASKS --truth DIR",
+        )
+    if arguments.key is not None and arguments.certificate is None:
+        raise UsageError("--key without its certificate", next_step="give --certificate FILE too, for https")
 
 
 def _source(source: str | None, bundle: str | None) -> tuple[Path | None, str | None]:

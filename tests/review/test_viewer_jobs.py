@@ -203,6 +203,18 @@ def test_a_case_of_the_folder_keeps_its_mask_when_it_is_segmented_again(folder: 
     assert (folder / "case_0.nii.gz").read_bytes() == before
 
 
+def test_a_mask_that_was_made_beside_the_folder_stays_until_the_next_is_there(folder: Path, tmp_path: Path):
+    with viewing(tmp_path, folder=folder) as (client, _):
+        asked = {"case": cases_by_name(client)["case_0"]["id"], "bundle": "ct_lung"}
+        case = client.post("/api/jobs", headers=OURS, json=asked).json()["case"]
+        wait_for(lambda: client.get(f"/api/cases/{case}").json()["has_prediction"])
+        segment(client, tmp_path, "slow")  # the next one waits behind it, and is given up
+        again = client.post("/api/jobs", headers=OURS, json=asked).json()
+        assert again["case"] == case
+        client.delete(f"/api/jobs/{again['job']}", headers=OURS)
+        assert client.get(f"/api/cases/{case}").json()["volumes_ml"] == {"blob": 0.003}
+
+
 @pytest.mark.parametrize(
     ("wanted", "status", "told"),
     [

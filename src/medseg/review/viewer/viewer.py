@@ -246,6 +246,9 @@ class Viewer:
 
     def _beside(self, entry: Entry, choice: Choice) -> Entry:
         key = key_of("again", entry.key, choice.name)
+        made = next((one for one in self.entries.all() if one.key == key), None)
+        if made is not None:  # its mask stays until the new one is there
+            return made
         home = self.session.results / key
         home.mkdir(mode=0o700, exist_ok=True)
         again = Entry(

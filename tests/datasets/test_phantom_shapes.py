@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medseg.datasets.phantom.scan import rotation
 from medseg.datasets.phantom.shapes import (
     Grid,
     Wobble,
@@ -42,6 +43,20 @@ def test_sphere_volume_from_partial_volume() -> None:
     assert found is not None
     volume = grid.cover(found[1]).sum() * 0.125
     assert volume == pytest.approx(4 / 3 * np.pi * 216, rel=0.01)
+
+
+def test_a_long_ellipsoid_in_a_turned_patient_keeps_its_ends() -> None:
+    """A rod along the patient's z, turned by 30 degrees about x: its middle line runs along (0, -sin, cos)."""
+    axis = np.arange(-40.0, 41.0)
+    grid = make_grid((axis, axis, axis), rotation((0, 30, 0)), STILL, 1.0)
+    found = ellipsoid(grid, (0, 0, 0), (3, 3, 36), reach_mm=2)
+    assert found is not None
+    box, distance = found
+    inside = np.zeros(grid.shape, bool)
+    inside[box] = distance < 0
+    along = (-38, -34, -20, 0, 20, 34, 38)
+    assert [mm for mm in along if inside[40, 40 + round(-0.5 * mm), 40 + round(0.866 * mm)]] == [-34, -20, 0, 20, 34]
+    assert inside.sum() == pytest.approx(4 / 3 * np.pi * 3 * 3 * 36, rel=0.05)  # voxels of a rod 6 voxels wide
 
 
 def test_capsule_is_a_cylinder_with_round_ends() -> None:

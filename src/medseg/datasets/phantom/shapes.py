@@ -151,13 +151,15 @@ def ellipsoid(
 ) -> tuple[Box, FloatArray] | None:
     """Voxels near an ellipsoid placed in anatomical mm, and their distance; None when off the grid."""
     place = grid.to_scanner(np.asarray(centre, float)[None])[0]
-    extent = max(radii_mm) + reach_mm if turn is not None else np.asarray(radii_mm) * 1.15 + reach_mm
+    radii = np.asarray(radii_mm)
+    lying = np.linalg.norm(grid.rotation * radii, axis=1)  # half widths in the scanner, where the patient is turned
+    extent = max(radii_mm) + reach_mm if turn is not None else np.maximum(1.15 * radii, lying) + reach_mm
     box = grid.box(place - extent, place + extent)
     if box is None:
         return None
     offsets = grid.offsets(box, place)
     matrix = (np.eye(3) if turn is None else turn) @ grid.rotation.T
-    m = (matrix / np.asarray(radii_mm)[:, None]).astype(np.float32)
+    m = (matrix / radii[:, None]).astype(np.float32)
     squares = sum(np.square(m[i, 0] * offsets[0] + m[i, 1] * offsets[1] + m[i, 2] * offsets[2]) for i in range(3))
     scale = np.sqrt(squares + np.float32(1e-6))
     return box, (scale - 1) * np.float32(_effective_radius(radii_mm))

@@ -139,6 +139,20 @@ def test_the_bundle_that_was_chosen_stays_chosen_when_a_verdict_is_given(tmp_pat
     assert run(tmp_path, OFFERED) == [True, ["ct_lung"], ["cxr"]]
 
 
+FAILED = """
+globalThis.history = { replaceState() {} };
+globalThis.fetch = async () => new Response('{"error": "the file is damaged"}', { status: 422 });
+const { initOpen, openCase } = await import("./open.js");
+initOpen();
+await openCase("a");
+page.tell([page.nodes["stage-error"].textContent, page.nodes["stage-error"].hidden, page.nodes.welcome.hidden]);
+"""
+
+
+def test_a_case_that_cannot_be_opened_tells_so_and_not_that_none_is_open(tmp_path: Path):
+    assert run(tmp_path, FAILED) == ["the file is damaged", False, True]
+
+
 LOOKS = """
 const answers = [];
 globalThis.fetch = () => new Promise((come) => answers.push(() => come(new Response("[]"))));

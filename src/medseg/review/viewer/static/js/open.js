@@ -92,8 +92,8 @@ export async function openCase(id) {
   } catch (error) {
     if (error.name === "AbortError" || mine.signal.aborted) return false;
     waiting("");
+    say($("stage-error"), error.message); // first, as it stands in place of the welcome
     set({ current: null, study: null });
-    say($("stage-error"), error.message);
     document.body.dataset.failed = id;
     return false;
   }

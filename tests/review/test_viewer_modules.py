@@ -153,6 +153,18 @@ def test_a_case_that_cannot_be_opened_tells_so_and_not_that_none_is_open(tmp_pat
     assert run(tmp_path, FAILED) == ["the file is damaged", False, True]
 
 
+EMPTY = """
+const { presetsOf } = await import("./windows.js");
+const data = new Int16Array(1_000_000); // a sample of every fifth does not meet the one voxel
+data[777] = 500;
+page.tell(presetsOf({}, { data, slope: 1, intercept: 0, labels: [] }).presets);
+"""
+
+
+def test_what_is_in_a_nearly_empty_image_can_be_seen(tmp_path: Path):
+    assert run(tmp_path, EMPTY) == [{"name": name, "level": 250, "width": 500} for name in ("auto", "full")]
+
+
 LOOKS = """
 const answers = [];
 globalThis.fetch = () => new Promise((come) => answers.push(() => come(new Response("[]"))));

@@ -16,12 +16,24 @@ function percentiles(study, parts) {
   return parts.map((part) => slope * (sorted[Math.round(part * (sorted.length - 1))] ?? 0) + intercept);
 }
 
+/** Least and greatest value, of an image so empty that percentiles see nothing in it. */
+function extremes({ data, slope, intercept }) {
+  let [least, most] = [Infinity, -Infinity];
+  for (let at = 0; at < data.length; at++) {
+    if (!Number.isFinite(data[at])) continue;
+    least = Math.min(least, data[at]);
+    most = Math.max(most, data[at]);
+  }
+  return least <= most ? [slope * least + intercept, slope * most + intercept] : [0, 0];
+}
+
 const between = (name, low, high) => ({ name, level: (low + high) / 2, width: Math.max(high - low, 1e-6) });
 
 /** The presets of a case, the one to start with first in `start`. */
 export function presetsOf(detail, study) {
   if (study.blank) return { presets: [], start: { name: "", level: 1, width: 1 } };
-  const [least, low, high, most] = percentiles(study, [0, 0.01, 0.99, 1]);
+  let [least, low, high, most] = percentiles(study, [0, 0.01, 0.99, 1]);
+  if (low === high) [low, high] = [least, most] = extremes(study);
   const told = (detail.window_presets ?? []).map((preset) => between(preset.name.replace(/ window$/, ""), preset.low, preset.high));
   const own = told.length ? told : detail.modality === "CT" ? CT : [];
   const presets = [...own, between("auto", low, high), between("full", least, most)];

@@ -180,6 +180,18 @@ def test_a_folder_of_mere_masks_is_reviewed_with_a_datalist(tmp_path: Path):
         assert client.get(case["urls"]["image"]).status_code == 200
 
 
+def test_labels_of_an_atlas_are_named_by_their_numbers_and_none_wraps(tmp_path: Path):
+    """16 bits would make 65537 a 1, and counting up to 614454277 takes gigabytes."""
+    labels = np.zeros(SIZE, np.int32)
+    labels[1:3, 1:3, 1:3], labels[5, 5, 5] = 65537, 614454277
+    nibabel.save(nibabel.Nifti1Image(labels, AFFINE), tmp_path / "atlas.nii.gz")
+    with viewing(tmp_path, folder=tmp_path) as (client, _):
+        case = client.get(f"/api/cases/{cases_by_name(client)['atlas']['id']}").json()
+        shown = np.asarray(read_nifti(client.get(case["urls"]["prediction"]).content, tmp_path).dataobj)
+    assert list(case["labels"]) == ["65537", "614454277"]
+    assert set(np.unique(shown)) == {0, 65535}  # the page refuses it: above 255
+
+
 def test_an_image_that_is_gone_or_damaged_is_told_and_the_mask_still_shown(folder: Path, tmp_path: Path):
     (tmp_path / "images" / "case_0.nii.gz").unlink()
     (tmp_path / "images" / "case_1.nii.gz").write_bytes(b"nothing of use")

@@ -38,7 +38,7 @@ from medseg.case import Image
 from medseg.datasets import load_datalist
 from medseg.errors import ReviewError
 from medseg.outputs import write_mask
-from medseg.review.viewer.corrections import Corrections, measurements
+from medseg.review.viewer.corrections import Corrections, measurements, sizes
 from medseg.review.viewer.folder import read_folder
 from medseg.review.viewer.reviews import Reviews
 
@@ -323,6 +323,12 @@ def test_the_archive_holds_images_and_labels_of_uploads_too_and_works_anywhere(f
     np.testing.assert_array_equal(np.asarray(nibabel.load(new["label"]).dataobj), painted())
     np.testing.assert_array_equal(np.asarray(nibabel.load(new["image"]).dataobj), volume(0).array[0])
     assert str(tmp_path) not in json.dumps(read_json(moved))
+
+
+def test_a_label_that_no_correction_can_hold_has_no_voxels():
+    labels = Image(np.ones((2, 3, 4), np.uint8), np.diag([1.0, 2.0, 5.0, 1.0]), Path("x.nii.gz"))
+    rows = sizes(labels, {1: "lung", 300: "nodule"})
+    assert [(row["name"], row["voxels"], row["volume_ml"]) for row in rows] == [("lung", 24, 0.24), ("nodule", 0, 0.0)]
 
 
 def test_a_corrected_chest_x_ray_is_measured_again():

@@ -185,7 +185,8 @@ def sizes(labels: Image, names: Mapping[int, str]) -> list[dict[str, Any]]:
     counts = np.bincount(labels.array.ravel(order="K"), minlength=256)
     found = []
     for value, name in sorted(names.items()):
-        row: dict[str, Any] = {"value": value, "name": name, "voxels": int(counts[value])}
+        voxels = int(counts[value]) if value < counts.size else 0  # a correction holds labels up to 255
+        row: dict[str, Any] = {"value": value, "name": name, "voxels": voxels}
         if labels.array.ndim == 3:
             row["volume_ml"] = round(row["voxels"] * voxel_volume_ml(labels.affine), 4)
         elif labels.spacing_known:

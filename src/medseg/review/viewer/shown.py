@@ -164,7 +164,8 @@ def _write_labels(source: Path, stem: Path, reference: Path | None) -> Path:
     from medseg.intake.files import is_dicom
 
     labels = read_label(source, reference=reference if is_dicom(source) else None)
-    values = labels.array.astype(np.uint8 if labels.array.max(initial=0) <= 255 else np.uint16, copy=False)
+    kind = np.uint8 if labels.array.max(initial=0) <= 255 else np.uint16
+    values = np.minimum(labels.array, np.iinfo(kind).max).astype(kind, copy=False)  # 65537 is not shown as 1
     if values.ndim == 2:
         return _write_picture(values, stem)
     return _write_volume(Image(values, labels.affine, labels.source), stem)

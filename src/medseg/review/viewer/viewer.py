@@ -393,7 +393,7 @@ def _changed_since(review: Mapping[str, Any], mask: Path) -> bool:
 
 
 def _values_in(mask: Path) -> dict[int, str]:
+    from medseg.evaluation.overlap import label_values
     from medseg.intake import read_label
 
-    values = np.flatnonzero(np.bincount(read_label(mask).array.ravel(order="K")))
-    return {int(value): f"label {value}" for value in values if value}
+    return {value: f"label {value}" for value in label_values(read_label(mask).array) if value}

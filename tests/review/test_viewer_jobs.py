@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,39 @@ def test_a_job_that_is_cancelled_by_two_at_once_does_not_end_the_queue(tmp_path:
         queue.cancel(first.id)
     child.told.set()
     queue.add(case="2", name="next", **about)
+    (job,) = wait_for(lambda: [one for one in queue.all() if one["state"] == "failed"])
+    queue.close()
+    assert (job["name"], job["error"]) == ("next", "no image")
+
+
+class LateChild(DyingChild):
+    """Its first job has just ended when it is killed: whatever is asked meanwhile dies with the process."""
+
+    def kill(self) -> None:
+        self.told.set()
+        time.sleep(0.2)  # time enough to ask for the next one
+        self.dead = self.asks > 1
+
+    def ask(self, request: Mapping[str, Any], *, told: Callable[[Mapping[str, Any]], bool]) -> None:
+        self.asks += 1
+        self.asked.set()
+        self.told.wait(DEADLINE_SECONDS)
+        if self.asks > 1:
+            time.sleep(0.4)
+            if self.dead:
+                raise ChildDiedError(-9)
+            told({"job": request["job"], "failed": "no image"})
+
+
+def test_who_cancels_a_job_that_is_just_done_does_not_end_the_next_one(tmp_path: Path):
+    child = LateChild()
+    queue = Jobs(done=lambda job, files: None, hide=str, child=child)
+    about: dict[str, Any] = {"bundle": "b", "bundle_folder": tmp_path, "image": tmp_path, "results": tmp_path}
+    queue.start(bundle=None)
+    first = queue.add(case="1", name="first", **about)
+    queue.add(case="2", name="next", **about)
+    assert child.asked.wait(DEADLINE_SECONDS)
+    queue.cancel(first.id)
     (job,) = wait_for(lambda: [one for one in queue.all() if one["state"] == "failed"])
     queue.close()
     assert (job["name"], job["error"]) == ("next", "no image")

@@ -160,9 +160,10 @@ class Jobs:
                 self._set(job_id, state="cancelled", ended=time.time())
             else:
                 del self._jobs[job_id]
-        if running:
-            # A network cannot be asked to stop midway: its process goes, and a new one is started at once.
-            self._child.kill()
+            if running:
+                # A network cannot be asked to stop midway: its process goes, and a new one is started at once. No other
+                # job begins meanwhile: it would go with it.
+                self._child.kill()
 
     def cancel_case(self, case: str) -> None:
         """Cancel whatever is asked for a case."""

@@ -71,7 +71,7 @@ const { state } = await import("./state.js");
 const { take } = await import("./upload.js");
 state.server = { bundles: [] };
 for (const name of ["first.nii", "second.nii"]) {
-  take([{ file: new File(["x"], name), path: name }]);
+  take([{ file: Object.assign(new Blob(["x"]), { name }), path: name }]);
   await page.settled();
 }
 const { upload, drop } = page.nodes;
@@ -99,7 +99,7 @@ const { state } = await import("./state.js");
 const { take } = await import("./upload.js");
 const bundles = [["ct_lung", "CT", 3], ["cxr", "CR", 2], ["mr_hippocampus", "MR", 3]];
 state.server = { bundles: bundles.map(([name, modality, dims]) => ({ name, modality, dims })) };
-take([{ file: new File(["x"], "brain.nii"), path: "brain.nii" }]);
+take([{ file: new Blob(["x"]), path: "brain.nii" }]);
 await page.settled();
 page.tell(page.nodes["upload-bundle"].children.map(({ value }) => value));
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from medseg.datasets.phantom import ct_phantom
 from medseg.datasets.phantom.anatomy import Blob, draw_anatomy
 from medseg.datasets.phantom.ct import paint_thorax
 from medseg.datasets.phantom.scan import draw_scan, lay_grid
+from medseg.errors import DataError
 from medseg.geometry import orientation, reorient, spacing_mm, voxel_volume_ml
 
 SEEDS = tuple(range(1, 7))
@@ -74,6 +76,20 @@ def test_shape_alone_keeps_the_field_of_view() -> None:
     assert reorient(fixed.image, "RAS").array.shape == (1, 32, 48, 24)
     extent = [np.multiply(spacing_mm(c.image.affine), c.image.array.shape[1:]) for c in (free, fixed)]
     np.testing.assert_allclose(extent[0], extent[1], atol=2.6)
+
+
+@pytest.mark.parametrize(
+    ("grid", "told"),
+    [
+        ({"shape": (16, 16, 1)}, r"got \(16, 16, 1\); expected 2 voxels or more"),
+        ({"spacing_mm": (0.0, 8.0, 8.0)}, "expected more than 0 mm"),
+        ({"spacing_mm": (-8.0, 8.0, 8.0), "shape": (16, 16, 16)}, "expected more than 0 mm"),
+    ],
+    ids=["one slice", "no spacing", "backwards"],
+)
+def test_a_grid_that_is_none_is_refused(grid: dict[str, Any], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        ct_phantom(1, **grid)
 
 
 def test_storage_orientation_varies() -> None:

@@ -18,6 +18,7 @@ from medseg.datasets.phantom.scan import AIR_HU, Scan, draw_scan, expose, in_fie
 from medseg.datasets.phantom.shapes import Grid
 from medseg.datasets.phantom.vessels import airways, great_vessels, grow_tree, hernia, hilum, oesophagus
 from medseg.datasets.phantom.wide import AS_USUAL, NO_LUNGS, look_elsewhere, widen
+from medseg.errors import DataError
 
 LEFT, RIGHT = 1, 2
 SOURCE = Path("phantom")
@@ -48,8 +49,8 @@ def ct_phantom(
     seed
         Everything is drawn from it: the same seed and size give the same bytes.
     spacing_mm, shape
-        Of the grid along right-left, back-front, bottom-top. Neither: drawn, about 3 mm. One of them: the other follows
-        from the drawn field of view. Both: the grid is centred on the chest.
+        Of the grid along right-left, back-front, bottom-top, two voxels at least. Neither: drawn, about 3 mm. One of
+        them: the other follows from the drawn field of view. Both: the grid lies about the middle of that field.
     case_id
         Default `phantom_ct_<seed>`.
     wide
@@ -61,7 +62,13 @@ def ct_phantom(
     Case
         Image (1, X, Y, Z) int16 HU; labels (X, Y, Z) uint8: 1 left lung, 2 right lung (the patient's). Vessels, nodules
         and opacities are lung; effusions, air outside the lung, trachea, main bronchi and hilar vessels are not.
+
+    Raises
+    ------
+    DataError
+        No such grid.
     """
+    _check(spacing_mm, shape)
     rng = np.random.default_rng(np.random.SeedSequence(seed))
     anatomy = draw_anatomy(rng)
     scan = draw_scan(rng, anatomy)
@@ -83,6 +90,13 @@ def ct_phantom(
         labels[~in_field(grid)] = 0
     name = case_id or f"phantom_ct_{seed if isinstance(seed, int) else seed[-1]:04d}"
     return _store(np.rint(hu).astype(np.int16), labels, grid, scan, name)
+
+
+def _check(spacing_mm: tuple[float, float, float] | None, shape: tuple[int, int, int] | None) -> None:
+    if shape is not None and min(shape) < 2:
+        raise DataError("no phantom of this shape", got=shape, expected="2 voxels or more along each axis")
+    if spacing_mm is not None and not all(mm > 0 for mm in spacing_mm):
+        raise DataError("no phantom of this spacing", got=f"{spacing_mm} mm", expected="more than 0 mm along each axis")
 
 
 def paint_thorax(grid: Grid, anatomy: Anatomy, scan: Scan) -> Painted:

@@ -179,6 +179,18 @@ def test_a_password_comes_from_the_environment_and_no_token_is_printed(tmp_path:
             assert client.get("/api/state").status_code == 200
 
 
+def test_a_password_from_an_editor_that_marks_its_encoding_is_the_one_that_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Notepad begins a file with a byte order mark, which nobody types."""
+    file, given = tmp_path / "password.txt", []
+    file.write_bytes(b"\xef\xbb\xbfcorrect horse\r\n")
+    file.chmod(0o600)
+    monkeypatch.setattr("medseg.review.viewer.serve.serve", lambda settings, ready: given.append(settings.password))
+    assert main(["review", "--password-file", str(file)]) == 0
+    assert given == ["correct horse"]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

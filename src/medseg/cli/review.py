@@ -150,7 +150,7 @@ def _password(file: Path | None) -> str | None:
         text = os.environ.get(PASSWORD_VARIABLE)
     else:
         try:
-            text = (file.read_text(encoding="utf-8").splitlines() or [""])[0]
+            text = (file.read_text(encoding="utf-8-sig").splitlines() or [""])[0]
             if os.name == "posix" and file.stat().st_mode & _OTHERS_READ:
                 complain(f"others on this computer can read {file}: chmod 600 {file}")
         except (OSError, UnicodeDecodeError) as error:

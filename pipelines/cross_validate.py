@@ -149,12 +149,15 @@ def train_fold(datalist: Path, run: Path, options: argparse.Namespace) -> None:
 def score_bundle(bundle: Path, datalist: Path, target: Path, device: str | None) -> None:
     """Score the test cases of the data list; where any has no score there is no table to go on with.
 
+    What a scoring that was stopped has done with the same weights is not done again.
+
     Raises
     ------
     DataError
         Cases failed.
     """
-    report = evaluate(bundle, datalist=datalist, output_dir=target, options=CaseOptions(device=device))
+    options = CaseOptions(device=device, resume=target.is_dir() or None)
+    report = evaluate(bundle, datalist=datalist, output_dir=target, options=options)
     if report.failed:
         (target / "scores.csv").unlink(missing_ok=True)
         raise DataError(
@@ -201,15 +204,22 @@ def merge(runs: Sequence[Path], lists: Sequence[Path], folder: Path) -> None:
 
 
 def make_ensemble(runs: Sequence[Path], ensemble: Path) -> None:
-    """A bundle like the first fold's whose weights are those of all folds: the mean of their logits."""
-    shutil.rmtree(ensemble, ignore_errors=True)
+    """A bundle like the first fold's whose weights are those of all folds: the mean of their logits.
 
+    Of one that is there the scored cases stay: those of the same weights need not be done again.
+    """
+    for part in ensemble.iterdir() if ensemble.is_dir() else ():
+        if part.is_file():
+            part.unlink()
+        elif part.name != "evaluation":
+            shutil.rmtree(part)
+    scores_of(ensemble).unlink(missing_ok=True)
     ignore = shutil.ignore_patterns(*OF_THE_RUN_ALONE)
 
     def left_out(folder: str, names: list[str]) -> set[str]:
         return ignore(folder, names) if Path(folder) == runs[0] else set()
 
-    shutil.copytree(runs[0], ensemble, ignore=left_out)
+    shutil.copytree(runs[0], ensemble, ignore=left_out, dirs_exist_ok=True)
     (ensemble / "models").mkdir(exist_ok=True)
     for run in runs:
         shutil.copyfile(run / "models" / "model.pt", ensemble / "models" / f"{run.name}.pt")

@@ -115,6 +115,41 @@ def test_the_ensemble_has_the_bundles_own_scripts_whatever_they_are_called(tmp_p
     assert not any((tmp_path / "ensemble" / name).exists() for name in ("training.png", "log.txt"))
 
 
+def test_a_scoring_that_was_stopped_goes_on_of_a_fold_and_of_the_ensemble(
+    folds: tuple[Path, list[str]], volumes: Path, tmp_path: Path
+) -> None:
+    """Of each a case is lost and its table not written yet; the other cases are not segmented again."""
+    folder = tmp_path / "all"
+    shutil.copytree(folds[0], folder)
+    scored = [folder / name / "evaluation" for name in ("fold_1", "ensemble")]
+    lost = [next(one.glob("case_*.nii.gz")) for one in scored]
+    for evaluation, mask in zip(scored, lost, strict=True):
+        (evaluation / "scores.csv").unlink()
+        mask.unlink()
+    done = cross_validate("mr_hippocampus", "--datalist", volumes, "-o", folder, *SMALL)
+    assert done.returncode == 0, done.stderr
+    for evaluation, mask in zip(scored, lost, strict=True):
+        cases = json.loads((evaluation / "report.json").read_text(encoding="utf-8"))["cases"]
+        again = [case["id"] for case in cases if not case.get("resumed")]
+        assert again == [mask.name.removesuffix(".nii.gz")]
+    for name in ("scores.csv", "ensemble/evaluation/scores.csv"):
+        assert (folder / name).read_text(encoding="utf-8") == (folds[0] / name).read_text(encoding="utf-8")
+
+
+def test_an_ensemble_made_anew_has_nothing_of_the_one_before_but_its_scored_cases(tmp_path: Path) -> None:
+    run, ensemble = tmp_path / "fold_0", tmp_path / "ensemble"
+    for name in ("configs/common.yaml", "docs/README.md", "models/model.pt"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("{}", encoding="utf-8")
+    kept = ensemble / "evaluation" / "case_0.json"
+    for old in (kept, ensemble / "evaluation" / "scores.csv", ensemble / "models" / "fold_1.pt", ensemble / "old.txt"):
+        old.parent.mkdir(parents=True, exist_ok=True)
+        old.touch()
+    script().make_ensemble([run], ensemble)
+    files = {str(path.relative_to(ensemble)) for path in ensemble.rglob("*") if path.is_file()}
+    assert files == {"configs/common.yaml", "docs/README.md", "models/fold_0.pt", "evaluation/case_0.json"}
+
+
 def test_the_data_list_of_the_ensemble_calls_all_that_any_fold_has_seen_training(
     folds: tuple[Path, list[str]], volumes: Path
 ) -> None:

@@ -42,6 +42,8 @@ class Trained:
         with torch.no_grad():
             self.network.weight += 1
         state, score = self.validation.state, self.scores.get(engine.state.epoch)
+        if score is not None:
+            state.epoch = engine.state.epoch
         if score is not None and score > state.best_metric:
             state.best_metric, state.best_metric_epoch = score, engine.state.epoch
 
@@ -98,6 +100,18 @@ def test_restoring_is_what_was_saved_and_only_on_request(tmp_path: Path) -> None
         resumed.checkpoints.restore(resumed.engine, resume=True)
         drawn.append(torch.rand(3))
     assert torch.equal(drawn[0], drawn[1])
+
+
+def test_a_run_killed_behind_its_last_epoch_is_told_with_its_own_number_of_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Trained(tmp_path, {2: 0.5}).engine.run([0], max_epochs=3)
+    resumed = Trained(tmp_path, {})
+    resumed.engine.state.max_epochs, resumed.engine.state.epoch_length = 3, 1
+    with caplog.at_level("INFO", "medseg"):
+        resumed.checkpoints.restore(resumed.engine, resume=True)
+    assert "resumed after epoch 3 of 3" in caplog.text
+    assert resumed.validation.state.epoch == 2  # the last that was validated, for whoever counts from it
 
 
 def test_weights_of_a_step_behind_the_best_epoch_are_not_shipped_as_the_best(tmp_path: Path) -> None:

@@ -137,14 +137,28 @@ def test_a_resumed_run_that_was_stopped_early_ends_at_once_and_no_other(epoch: i
     assert early_stopped(best=4, patience=2, interval=4, epochs=12, resumed_at=epoch).epoch == last
 
 
+@pytest.mark.parametrize(("interval", "last"), [(10, 40), (3, 39), (1, 39)], ids=["as before", "other", "every"])
+def test_a_run_resumed_with_another_interval_is_not_ended_by_epochs_that_were_not_validated(
+    interval: int, last: int
+) -> None:
+    """Validated every ten epochs, last in epoch 30: in epoch 38 nothing is known of the 18 epochs behind the best."""
+    ended = early_stopped(best=20, patience=15, interval=interval, epochs=60, resumed_at=38, validated=30)
+    assert ended.epoch == last
+
+
 @pytest.mark.parametrize("patience", [0, -1])
 def test_a_patience_that_would_end_every_run_at_its_first_validation_is_refused(patience: int) -> None:
     with pytest.raises(BundleError, match=f"early_stop_patience .*; got {patience}; expected .* or null"):
         EarlyStop(patience=patience, evaluator=evaluator())
 
 
-def early_stopped(*, best: int, patience: int | None, interval: int, epochs: int, resumed_at: int = 0) -> Any:
-    """The state in which a run ends, of two steps an epoch, whose epoch `best` has the best of all scores."""
+def early_stopped(
+    *, best: int, patience: int | None, interval: int, epochs: int, resumed_at: int = 0, validated: int = 0
+) -> Any:
+    """The state in which a run ends, of two steps an epoch, whose epoch `best` has the best of all scores.
+
+    `validated` is the last epoch that its checkpoint knows as validated; 0 for one that does not say so.
+    """
     engine, validation = trainer([1.0] * 2 * epochs), evaluator()
 
     def validate(epoch: int) -> None:
@@ -154,7 +168,7 @@ def early_stopped(*, best: int, patience: int | None, interval: int, epochs: int
     EarlyStop(patience=patience, evaluator=validation).attach(engine)
     if resumed_at:
         engine.load_state_dict({"iteration": 2 * resumed_at, "max_epochs": epochs, "epoch_length": 2})
-        validation.state.best_metric_epoch = best
+        validation.state.best_metric_epoch, validation.state.epoch = best, validated
     return engine.run(batches(2), max_epochs=epochs)
 
 
@@ -182,6 +196,16 @@ def test_a_failed_run_is_recorded_and_its_error_not_swallowed(tmp_path: Path, er
     assert record["best_validation_dice"] is None
     assert record["settings"] == {"seed": 1}
     assert {"torch", "monai", "medseg", "threads"} <= record["environment"].keys()
+
+
+@pytest.mark.parametrize("steps", [1, 2], ids=["within its first epoch", "behind it"])
+def test_the_time_of_a_run_counts_what_was_before_it_was_resumed(tmp_path: Path, steps: int) -> None:
+    (tmp_path / "run.json").write_text('{"training_seconds": 3000.0}', encoding="utf-8")
+    engine = trainer([1.0] * 4)
+    RunRecord(run_dir=str(tmp_path), settings={}, evaluator=evaluator()).attach(engine)
+    engine.load_state_dict({"iteration": steps, "max_epochs": 2, "epoch_length": 2})
+    engine.run(batches(2), max_epochs=2)
+    assert 3000 <= json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["training_seconds"] < 3600
 
 
 @pytest.mark.parametrize(("metric", "name"), [("val_mean_dice", "Dice"), ("val_mean_nsd", "val_mean_nsd")])

@@ -106,16 +106,17 @@ class Checkpoints:
         """
         if not resume:
             return
-        state = resumable(self.folder, epochs=engine.state.max_epochs)
-        self._restore_parts(state, epochs=engine.state.max_epochs)
+        epochs = engine.state.max_epochs
+        state = resumable(self.folder, epochs=epochs)
+        self._restore_parts(state, epochs=epochs)
         self._restore_engines(state, engine)
-        if state["epoch"] == engine.state.max_epochs:
+        if state["epoch"] == epochs:
             _Finish().attach(engine)
         steps = state.get("steps", 0)
         if state["best_metric_epoch"] == state["epoch"] and not steps:
             self._save_best()  # the run may have been killed behind last.pt and before model.pt
         begun = f" and step {steps} of the next" if steps else ""
-        logger.info("resumed after epoch %d of %d%s", state["epoch"], engine.state.max_epochs, begun)
+        logger.info("resumed after epoch %d of %d%s", state["epoch"], epochs, begun)
 
     def _tidy(self, engine: Any) -> None:
         """Remove what a killed run had begun to write."""
@@ -147,6 +148,7 @@ class Checkpoints:
             "epochs": engine.state.max_epochs,
             "best_metric": float(validation.best_metric),
             "best_metric_epoch": int(validation.best_metric_epoch),
+            "validated_epoch": int(getattr(validation, "epoch", 0)),
             "validation": {name: float(value) for name, value in getattr(validation, "metrics", {}).items()},
             "handlers": handler_states([engine, self.evaluator]),
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -184,6 +186,7 @@ class Checkpoints:
         engine.load_state_dict({"iteration": done, "max_epochs": epochs, "epoch_length": length})
         validation = self.evaluator.state
         validation.best_metric, validation.best_metric_epoch = state["best_metric"], state["best_metric_epoch"]
+        validation.epoch = state.get("validated_epoch", 0)
         getattr(validation, "metrics", {}).update(state.get("validation", {}))
         restore_handler_states([engine, self.evaluator], state.get("handlers", {}))
         if state.get("scaler") is not None:

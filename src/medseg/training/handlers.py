@@ -172,9 +172,9 @@ class EarlyStop:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
 
     def _start(self, engine: Any) -> None:
-        """Of a resumed run the validation engine has not run yet: its last validation follows from the interval."""
+        """A checkpoint from before it held the epoch of the last validation: that follows from the interval."""
         interval = getattr(engine, "validation_interval", 1)
-        self._check(engine, engine.state.epoch // interval * interval)
+        self._check(engine, self.evaluator.state.epoch or engine.state.epoch // interval * interval)
 
     def _epoch(self, engine: Any) -> None:
         self._check(engine, self.evaluator.state.epoch)
@@ -277,7 +277,7 @@ class RunRecord:
 
     def _start(self, engine: Any) -> None:
         self._started = time.monotonic()
-        if engine.state.epoch > 0:
+        if engine.state.iteration > 0:
             self._before = float(read_record(self.path.parent).get("training_seconds", 0.0))
         self._write(engine, status="running")
 

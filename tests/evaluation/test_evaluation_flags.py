@@ -337,6 +337,22 @@ def test_a_limit_that_six_digits_do_not_tell_from_the_median_is_passed_by_all_be
     assert [read.limits.excess(CaseFeatures({"p95": value}, {})) for value in (65535.0, 65000.0)] == [0.0, 5.0]
 
 
+@pytest.mark.parametrize("grows", [1, -1], ids=["most are small", "most are large"])
+def test_limits_that_no_number_holds_are_the_widest_that_one_does(grows: int, tmp_path: Path) -> None:
+    """One image of 30 is blank: w is about 200, and sizes within four decades have limits beyond e to the 709."""
+    logarithms = [grows * one for one in np.concatenate([np.linspace(-3, -2, 20), np.linspace(-2, 5, 10)])]
+    cases = [
+        CaseFeatures({"roughness": 0.0 if i == 0 else 0.3 + 0.01 * (i % 5)}, {"lesion": {"volume_ml": math.exp(log)}})
+        for i, log in enumerate(logarithms)
+    ]
+    write_flag_record(FlagRecord("f00", make_limits(cases, cases, share_flagged=0.05)), tmp_path / "flags.json")
+    read = read_flag_record(tmp_path / "flags.json")
+    assert read is not None
+    assert read.limits.widening["image"] > 150
+    for volume_ml in (1e-6, 1e6):
+        assert 0 < read.limits.excess(CaseFeatures({}, {"lesion": {"volume_ml": volume_ml}})) < 1
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"weights_sha256": "x", "limits": {}, "predictor": null}'])
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "flags.json").write_text(text)

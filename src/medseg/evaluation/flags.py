@@ -30,6 +30,9 @@ INTENSITY = "intensity"
 LARGEST_EXCESS = 5.0
 """How far beyond a limit still counts: what is further out is no worse."""
 
+_LARGEST_LOGARITHM = 700.0
+"""Of a limit: beyond e to the 709 or its reciprocal there is no number."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -315,7 +318,7 @@ def _scaled(value: float, rule: Rule) -> float:
 
 
 def _own_unit(value: float, rule: Rule) -> float:
-    return math.exp(value) if rule.logarithm else value
+    return math.exp(min(max(value, -_LARGEST_LOGARITHM), _LARGEST_LOGARITHM)) if rule.logarithm else value
 
 
 def _size(numbers: Numbers) -> float:

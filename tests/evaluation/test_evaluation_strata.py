@@ -125,6 +125,18 @@ def test_scores_and_cases_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert second.endswith(",")
 
 
+def test_a_table_whose_last_empty_cells_a_spreadsheet_left_out_is_read(tmp_path: Path) -> None:
+    """Excel does so; a row that is too long, as of a table with commas for decimals, is refused by its header."""
+    records = [CaseRecord("a", "p", "f00", 0.9, 0.125), CaseRecord("b", "q")]
+    write_cases(records, tmp_path / "cases.csv", strata={})
+    text = (tmp_path / "cases.csv").read_text()
+    (tmp_path / "cases.csv").write_text("\n".join(line.rstrip(",") for line in text.splitlines()))
+    assert read_cases(tmp_path) == records
+    (tmp_path / "scores.csv").write_text("a,b\n1,2,3\n")
+    with pytest.raises(DataError, match="no table of scores; got a, b"):
+        read_scores(tmp_path)
+
+
 def test_a_folder_without_cases_has_none_and_one_without_scores_is_refused(tmp_path: Path) -> None:
     assert read_cases(tmp_path) == []
     with pytest.raises(DataError, match=r"scores.csv: the table cannot be read.*medseg score"):

@@ -146,6 +146,6 @@ def _number(text: str | None, path: Path) -> float | None:
 def _read(path: Path, *, next_step: str) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file))
+            return list(csv.DictReader(file, restkey="", restval=""))  # Excel leaves out the commas of last empty cells
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: the table cannot be read", got=str(error), next_step=next_step) from error

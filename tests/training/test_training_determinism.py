@@ -25,14 +25,16 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
         {"weight": torch.tensor([0.5, 2.0, 1.0])},
         {"label_smoothing": 0.1},
         {"ignore_index": 2, "weight": torch.tensor([0.5, 2.0, 1.0])},
+        {"ignore_index": 255, "weight": torch.tensor([0.5, 2.0, 1.0])},
     ],
-    ids=["plain", "weights of classes", "smoothed", "a class ignored, with weights"],
+    ids=["plain", "weights of classes", "smoothed", "a class ignored, with weights", "255, with weights"],
 )
 def test_the_cross_entropy_is_torchs(options: dict[str, Any]) -> None:
     generator = torch.Generator().manual_seed(0)
     prediction = torch.randn(2, 3, 4, 5, generator=generator)
     label = torch.randint(0, 3, (2, 4, 5), generator=generator)
     loss = torch.nn.CrossEntropyLoss(**options)
+    label[:, 1] = loss.ignore_index  # -100 where nothing else is said
     expected = loss(prediction, label)
     same_cross_entropy(loss)
     assert type(loss) is not torch.nn.CrossEntropyLoss

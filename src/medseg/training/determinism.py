@@ -75,7 +75,8 @@ class _SameCrossEntropy(torch.nn.CrossEntropyLoss):
         each = torch.nn.functional.cross_entropy(prediction, label, self.weight, reduction="none", **options)  # type: ignore[arg-type]
         if label.is_floating_point():  # probabilities of the classes: the mean over pixels, whatever the weights
             return each.mean()
-        counted = (label != self.ignore_index).to(each.dtype)
+        ignored = label == self.ignore_index
+        counted = (~ignored).to(each.dtype)
         if self.weight is not None:
-            counted = counted * self.weight[label.clamp(min=0)]
+            counted = counted * self.weight[label.masked_fill(ignored, 0)]  # 255 or -100 are no classes
         return each.sum() / counted.sum()

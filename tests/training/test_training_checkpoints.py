@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,22 +67,31 @@ def test_the_best_weights_are_kept_and_the_last(tmp_path: Path, scores: dict[int
     assert weights(tmp_path) == (best, 3)
 
 
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "free some space"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), "free some space"),
+        (OSError(errno.EROFS, "Read-only file system"), "mend that"),
+        (PermissionError(errno.EACCES, "Permission denied"), "mend that"),
+    ],
+    ids=["full", "full, in torch's words", "read-only", "not allowed"],
+)
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, step: str
 ) -> None:
     Trained(tmp_path, {1: 0.5}).engine.run([0], max_epochs=1)
     before = {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()}
 
-    def full_disk(state: Any, path: Path) -> None:
+    def fails(state: Any, path: Path) -> None:
         Path(path).write_bytes(b"half of it")
-        raise OSError(28, "No space left on device")
+        raise error
 
-    monkeypatch.setattr(torch, "save", full_disk)
+    monkeypatch.setattr(torch, "save", fails)
     again = Trained(tmp_path, {1: 0.5})
     again.engine.logger.disabled = True
-    with pytest.raises(
-        TrainingError, match=r"last\.pt could not be written; got \[Errno 28\] No space left.*free some"
-    ):
+    told = rf"last\.pt could not be written; got {re.escape(str(error))}; {step} and go on"
+    with pytest.raises(TrainingError, match=told):
         again.engine.run([0], max_epochs=1)
     assert {path.name: path.read_bytes() for path in (tmp_path / "models").iterdir()} == before
 

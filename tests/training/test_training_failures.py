@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import resource
@@ -60,14 +61,22 @@ def test_a_full_disk_while_a_checkpoint_is_written_leaves_the_one_before(
     assert_same_run(resumed(tmp_path), whole_runs[BUNDLE])
 
 
-def test_a_full_disk_under_another_file_is_told_as_such(
-    datalists: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; free some space"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system; mend that"),
+    ],
+    ids=["full", "read-only"],
+)
+def test_a_full_or_lost_disk_under_another_file_is_told_as_such(
+    datalists: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, told: str
 ) -> None:
     def no_space(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr("medseg.training.history.History._write", no_space)
-    with pytest.raises(TrainingError, match=r"a file of the run could not be written; got \[Errno 28\] No space left"):
+    with pytest.raises(TrainingError, match=rf"a file of the run could not be written; got \[Errno \d+\] {told}"):
         train(BUNDLE, datalist=datalists[BUNDLE], run_dir=tmp_path, overrides=tiny(BUNDLE))
 
 

@@ -60,17 +60,18 @@ def named(engine: Any, error: BaseException) -> BaseException:
     if isinstance(error, RuntimeError) and not isinstance(error, MedsegError):
         stop = _requested(engine, wait=_is_of_worker(error))
         return stop or _dead_worker(error) or lost_process(error) or error
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+    if isinstance(error, OSError) and error.errno in (*_NO_SPACE, errno.EROFS):
         return no_space("a file of the run", error)
     return _of_worker(error) or error
 
 
 def no_space(what: str, error: BaseException) -> TrainingError:
-    """The disk is full: `what` could not be written."""
+    """`what` could not be written: the disk is full, or whatever else `error` says of it."""
+    step = "mend that" if isinstance(error, OSError) and error.errno not in _NO_SPACE else "free some space"
     return TrainingError(
         f"{what} could not be written",
         got=first_line(error),
-        next_step="free some space and go on; the last checkpoint that was written is whole",
+        next_step=f"{step} and go on; the last checkpoint that was written is whole",
     )
 
 

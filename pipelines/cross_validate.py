@@ -1,7 +1,7 @@
 """Cross-validate a bundle: train and score each fold, one table over all cases, and the ensemble as a bundle.
 
 python pipelines/cross_validate.py BUNDLE --datalist DATALIST.json -o DIR [--folds 5] [--fold K ...] [--jobs N]
-    [--merge] [--seed 42] [--with-test] [--overlay NAME ...] [--device cpu|cuda|cuda:1] [key=value ...]
+    [--merge] [--seed 42] [--with-test] [--overlay NAME ...] [--device cpu|cuda|cuda:1] [--trust] [key=value ...]
 
 Folds keep patients together. Each fold is trained in DIR/fold_K, which is itself a bundle, and scored on its own cases;
 a fold that was begun goes on (`--resume`), one that is done is not done again. A folder takes folds of one data list,
@@ -114,6 +114,7 @@ def command_of(options: argparse.Namespace) -> list[str]:
     given = ["--datalist", options.datalist.resolve(), "-o", options.output.resolve()]
     given += ["--folds", options.folds, "--seed", options.seed, *(["--with-test"] if options.with_test else [])]
     given += [] if options.device is None else ["--device", options.device]
+    given += ["--trust"] if options.trust else []
     given += [word for name in options.overlay for word in ("--overlay", name)]
     return [*script, *options.changes, *map(str, given)]
 
@@ -127,7 +128,7 @@ def run_fold(datalist: Path, run: Path, options: argparse.Namespace) -> None:
             far = f"epoch {record['epoch']} of {record['epochs']}"
             print(f"{run.name}: not done yet, {far}; the same command goes on", flush=True)
             return
-        score_bundle(run, datalist, run / "evaluation", options.device)
+        score_bundle(run, datalist, options)
     show(run.name, run / "evaluation")
 
 
@@ -143,11 +144,12 @@ def train_fold(datalist: Path, run: Path, options: argparse.Namespace) -> None:
             resume=begun,
             device=options.device,
             overrides=overrides(options.changes),
+            trust=options.trust,
         )
 
 
-def score_bundle(bundle: Path, datalist: Path, target: Path, device: str | None) -> None:
-    """Score the test cases of the data list; where any has no score there is no table to go on with.
+def score_bundle(bundle: Path, datalist: Path, options: argparse.Namespace) -> None:
+    """Score the test cases of the data list in evaluation/; where any has no score there is no table to go on with.
 
     What a scoring that was stopped has done with the same weights is not done again.
 
@@ -156,8 +158,9 @@ def score_bundle(bundle: Path, datalist: Path, target: Path, device: str | None)
     DataError
         Cases failed.
     """
-    options = CaseOptions(device=device, resume=target.is_dir() or None)
-    report = evaluate(bundle, datalist=datalist, output_dir=target, options=options)
+    target = bundle / "evaluation"
+    how = CaseOptions(device=options.device, resume=target.is_dir() or None)
+    report = evaluate(bundle, datalist=datalist, output_dir=target, options=how, trust=options.trust)
     if report.failed:
         (target / "scores.csv").unlink(missing_ok=True)
         raise DataError(
@@ -173,7 +176,7 @@ def conclude(runs: Sequence[Path], lists: Sequence[Path], folder: Path, options:
     make_ensemble(runs, ensemble)
     tell_cases(folder, options)
     if has_own_test_part(options):
-        score_bundle(ensemble, options.datalist, ensemble / "evaluation", options.device)
+        score_bundle(ensemble, options.datalist, options)
         show("test part, by the ensemble", ensemble / "evaluation")
 
 
@@ -263,6 +266,9 @@ def add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--with-test", action="store_true", help="deal out the test part, too")
     parser.add_argument("--device")
+    parser.add_argument(
+        "--trust", action="store_true", help="let the bundle, its folds and their ensemble do all it wants"
+    )
     parser.add_argument("--overlay", action="append", default=[])
     parser.add_argument("changes", metavar="key=value", nargs="*", default=[])
 

@@ -2,7 +2,8 @@
 
 python pipelines/submit_slurm.py BUNDLE --datalist DATALIST.json -o DIR [--folds 5] [--partition P] [--gpus 1]
     [--cpus 8] [--memory-gb 32] [--minutes 240] [--sbatch KEY=VALUE ...] [--setup LINE ...] [--wait] [--dry-run]
-    [--executor slurm|local] [--jobs N] [--seed 42] [--with-test] [--overlay NAME ...] [--device ...] [key=value ...]
+    [--executor slurm|local] [--jobs N] [--seed 42] [--with-test] [--overlay NAME ...] [--device cpu|cuda] [--trust]
+    [key=value ...]
 
 Each fold is `cross_validate.py --fold K` in a job of its own; the last job is `cross_validate.py --merge`, which Slurm
 starts when all folds have ended well. DIR must be on a disk that all machines share. A job whose time is over, or that
@@ -349,6 +350,10 @@ def _refuse_without_effect(options: argparse.Namespace) -> None:
     wrong = [word for word in options.sbatch or [] if "=" not in word]
     if wrong:
         raise DataError("--sbatch", got=", ".join(wrong), expected="KEY=VALUE")
+    if (options.device or "").partition(":")[2] not in ("", "0"):
+        raise DataError(
+            "--device", got=options.device, expected="cpu or cuda: each job has one GPU, which is its first"
+        )
     if options.minutes * 60 <= 2 * SIGNAL_SECONDS:
         raise DataError("--minutes", got=options.minutes, expected=f"more than {2 * SIGNAL_SECONDS // 60}")
     if options.executor == "slurm" and not options.dry_run and shutil.which("sbatch") is None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -195,6 +195,7 @@ def test_folds_that_are_run_together_are_trained_as_the_command_says_wherever_it
 ) -> None:
     """argparse keeps the last --fold alone, and with the first one lost the changes behind its numbers."""
     given = ["ct_lung", "--datalist", "a list.json", "-o", "out", "--with-test", "--overlay", "smoke", "--jobs", "2"]
+    given.append("--trust")
     monkeypatch.chdir(tmp_path)
     module = script()
     monkeypatch.setattr(sys, "argv", ["cross_validate.py", *given, "seed=7", "--fold", "0", "1", "epochs=3"])
@@ -204,8 +205,26 @@ def test_folds_that_are_run_together_are_trained_as_the_command_says_wherever_it
     own = module._options()
     assert (own.fold, own.only_folds, own.jobs) == ([1], True, 1)
     assert (own.datalist, own.output) == (tmp_path / "a list.json", tmp_path / "out")
-    for name in ("changes", "overlay", "folds", "seed", "with_test", "device"):
+    for name in ("changes", "overlay", "folds", "seed", "with_test", "device", "trust"):
         assert getattr(own, name) == getattr(options, name), name
+
+
+def test_trust_is_for_the_folds_and_their_ensemble_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A run's folder is a bundle of its own, which nobody has trusted; whoever trusts the first says it once."""
+    module, trusted = script(), []
+
+    def takes(bundle: object, *, trust: bool, **_: object) -> SimpleNamespace:
+        trusted.append((Path(str(bundle)).name, trust))
+        return SimpleNamespace(failed=[])
+
+    monkeypatch.setattr(module, "train", takes)
+    monkeypatch.setattr(module, "evaluate", takes)
+    monkeypatch.setattr(sys, "argv", ["cross_validate.py", "mine", "--datalist", "d.json", "-o", "out", "--trust"])
+    options = module._options()
+    module.train_fold(tmp_path / "fold_0.json", tmp_path / "fold_0", options)
+    for bundle in ("fold_0", "ensemble"):
+        module.score_bundle(tmp_path / bundle, tmp_path / "fold_0.json", options)
+    assert trusted == [("mine", True), ("fold_0", True), ("ensemble", True)]
 
 
 @pytest.mark.parametrize(

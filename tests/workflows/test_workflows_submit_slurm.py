@@ -192,8 +192,9 @@ def test_a_dry_run_shows_the_jobs_and_writes_nothing(volumes: Path, tmp_path: Pa
         (["--executor", "local", "--partition", "gpu"], "no effect; got --partition"),
         (["--dry-run", "--minutes", "4"], "--minutes; got 4; expected more than 4"),
         (["--dry-run", "--sbatch", "account"], "got account; expected KEY=VALUE"),
+        (["--dry-run", "--device", "cuda:1"], "--device; got cuda:1; expected cpu or cuda: each job has one GPU"),
     ],
-    ids=["no Slurm", "jobs", "partition", "minutes", "sbatch"],
+    ids=["no Slurm", "jobs", "partition", "minutes", "sbatch", "another GPU"],
 )
 def test_what_cannot_be_is_refused(volumes: Path, tmp_path: Path, more: list[str], message: str) -> None:
     done = submit(volumes, tmp_path / "all", *more, PATH="/nowhere")

@@ -39,15 +39,23 @@ class Command:
         Its OMP_NUM_THREADS, where the environment has none.
     at_once
         How many such jobs share the memory of their machine; on a cluster each has its own.
+    gpu
+        The one that it sees, as CUDA_VISIBLE_DEVICES names it; None: what the job sees.
     patience_seconds
         How long a job that was stopped by SIGTERM waits for Slurm before it is queued again.
     """
 
     def __init__(
-        self, words: Sequence[str], *, threads: int, at_once: int = 1, patience_seconds: float = 600.0
+        self,
+        words: Sequence[str],
+        *,
+        threads: int,
+        at_once: int = 1,
+        gpu: str | None = None,
+        patience_seconds: float = 600.0,
     ) -> None:
         self.words, self.threads, self.patience_seconds = list(words), threads, patience_seconds
-        self.at_once = at_once
+        self.at_once, self.gpu = at_once, gpu
         self.child: subprocess.Popen[bytes] | None = None
         self.stopped = False
 
@@ -62,6 +70,7 @@ class Command:
         user = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
         signal.signal(signal.SIGTERM, self._stop)
         environment = {"OMP_NUM_THREADS": str(self.threads), SIDE_BY_SIDE: str(self.at_once), **os.environ}
+        environment |= {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu}
         prepare = _child_of_a_job(user)
         with _locked(submitit.JobEnvironment().paths.folder / "lock") as lock:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, user})
@@ -84,7 +93,13 @@ class Command:
             with contextlib.suppress(ChildProcessError):  # it has ended already
                 os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(
-            type(self)(self.words, threads=self.threads, at_once=self.at_once, patience_seconds=self.patience_seconds)
+            type(self)(
+                self.words,
+                threads=self.threads,
+                at_once=self.at_once,
+                gpu=self.gpu,
+                patience_seconds=self.patience_seconds,
+            )
         )
 
     def _stop(self, *_: object) -> None:

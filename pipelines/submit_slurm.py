@@ -124,7 +124,7 @@ class Jobs:
             raise BundleError(f"under way by --executor {other}", got=", ".join(elsewhere), next_step="wait for them")
         return found
 
-    def submit(self, name: str, *, after: Sequence[str] = (), gpu: int | None = None) -> submitit.Job[None]:
+    def submit(self, name: str, *, after: Sequence[str] = (), gpu: str | None = None) -> submitit.Job[None]:
         """Submit the job of that name, to be started when the jobs `after` have ended well."""
         executor: submitit.SlurmExecutor | submitit.LocalExecutor
         target, most = self.folder / name, self.options.restarts
@@ -134,9 +134,9 @@ class Jobs:
                 executor.update_parameters(**slurm_parameters(name, self.options, after=after))
             else:
                 executor = submitit.LocalExecutor(target, max_num_timeout=most)
-                executor.update_parameters(**local_parameters(self.options, gpu=gpu))
+                executor.update_parameters(**local_parameters(self.options))
             at_once = min(self.options.jobs, self.options.folds)
-            command = cluster_job.Command(self.commands[name], threads=self.options.cpus, at_once=at_once)
+            command = cluster_job.Command(self.commands[name], threads=self.options.cpus, at_once=at_once, gpu=gpu)
             job = executor.submit(command)
         except (RuntimeError, OSError) as error:
             raise BundleError(f"{name} could not be submitted", got=str(error).strip()) from error
@@ -195,7 +195,7 @@ def run_on_cluster(todo: Sequence[str], under_way: Sequence[str], jobs: Jobs) ->
 def run_here(todo: Sequence[str], under_way: Sequence[str], jobs: Jobs) -> int:
     """The folds as processes of this machine, some at once, each on the GPU that has the fewest; then the merging."""
     waiting, gpus = list(todo), gpus_here() if jobs.options.gpus else []
-    running: dict[str, tuple[submitit.Job[None], int | None]] = {}
+    running: dict[str, tuple[submitit.Job[None], str | None]] = {}
     while waiting or running:
         while waiting and len(running) < jobs.options.jobs:
             taken = [gpu for _, gpu in running.values()]
@@ -262,7 +262,7 @@ def show_jobs(names: Sequence[str], options: argparse.Namespace) -> int:
     for name, words in commands(options).items():
         own = after if name == MERGE else []
         slurm = slurm_parameters(name, options, after=own) if options.executor == "slurm" else None
-        values = slurm or local_parameters(options, gpu=None)
+        values = slurm or local_parameters(options)
         told = " ".join(f"{key}={value}" for key, value in values.items())
         print(f"{name}: {options.executor}: {told}\n  {shlex.join(words)}")
     return 0
@@ -299,20 +299,19 @@ def slurm_parameters(name: str, options: argparse.Namespace, *, after: Sequence[
     return values
 
 
-def local_parameters(options: argparse.Namespace, *, gpu: int | None) -> dict[str, Any]:
-    """What submitit's local executor is told."""
-    gpus = {} if gpu is None else {"gpus_per_node": 1, "visible_gpus": [gpu]}
-    limits = {"timeout_min": options.minutes, "signal_delay_s": SIGNAL_SECONDS, "stderr_to_stdout": True}
-    return {**limits, **gpus}
+def local_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """What submitit's local executor is told; GPUs it would know by number alone."""
+    return {"timeout_min": options.minutes, "signal_delay_s": SIGNAL_SECONDS, "stderr_to_stdout": True}
 
 
-def gpus_here() -> list[int]:
-    """The numbers of the GPUs that this process may use."""
+def gpus_here() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: numbers, or UUIDs of GPUs or parts."""
     import torch
 
+    count = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    own = [int(word) for word in visible.split(",") if word.strip().isdecimal()] if visible else []
-    return own or list(range(torch.cuda.device_count()))
+    named = [word.strip() for word in visible.split(",")] if visible else [str(number) for number in range(count)]
+    return named[:count]
 
 
 def _options() -> argparse.Namespace:

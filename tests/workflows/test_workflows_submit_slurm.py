@@ -232,6 +232,43 @@ def test_a_job_that_is_ended_on_this_machine_leaves_a_checkpoint_and_is_not_queu
     assert len(processes(tmp_path / "jobs")) == 1
 
 
+@pytest.mark.parametrize(
+    ("visible", "count", "expected"),
+    [
+        (None, 2, ["0", "1"]),
+        ("2,3", 2, ["2", "3"]),
+        ("GPU-3b6d,GPU-77aa", 2, ["GPU-3b6d", "GPU-77aa"]),
+        ("MIG-51f0", 1, ["MIG-51f0"]),
+        ("1,-1,0", 1, ["1"]),
+        ("", 0, []),
+    ],
+    ids=["all", "numbers", "UUIDs", "a part", "up to -1", "none"],
+)
+def test_gpus_of_this_machine_are_those_that_the_process_may_use(
+    visible: str | None, count: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert module("submit_slurm").gpus_here() == expected
+
+
+def test_a_local_job_sees_its_gpu_by_whatever_name_and_so_does_the_one_that_goes_on(
+    cluster_job: ModuleType, tmp_path: Path
+) -> None:
+    says = [sys.executable, "-c", "import os; print('sees', os.environ['CUDA_VISIBLE_DEVICES'])"]
+    command = cluster_job.Command(says, threads=1, gpu="GPU-3b6d")
+    for each in (command, command.checkpoint().function):
+        executor = submitit.LocalExecutor(tmp_path / "jobs")
+        executor.update_parameters(timeout_min=10, stderr_to_stdout=True)
+        job = executor.submit(each)
+        until(job.done)
+        assert "sees GPU-3b6d" in (job.stdout() or "")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a process outlives its parent elsewhere")
 def test_a_killed_job_leaves_no_training_behind_and_the_next_waits_for_its_checkpoint(
     cluster_job: ModuleType, tmp_path: Path

@@ -20,7 +20,7 @@ from medseg.evaluation.flag_record import read_flag_record
 from medseg.evaluation.made_failures import KINDS
 from medseg.workflows import CaseOptions, evaluate, predict
 from medseg.workflows import flags as flags_workflow
-from medseg.workflows.flags import learn_predictor
+from medseg.workflows.flags import learn_limits, learn_predictor
 
 
 def read(path: Path) -> Any:
@@ -46,6 +46,12 @@ def bundle(run: Path, datalist: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = Path(shutil.copytree(run, tmp_path_factory.mktemp("flags") / "bundle"))
     assert main(["flags", "limits", str(folder), "--datalist", str(datalist), "--quiet"]) == 0
     return folder
+
+
+@pytest.mark.parametrize("share", [5.0, 0.0, float("nan")])
+def test_a_share_that_is_none_is_refused_before_any_case_is_looked_at(share: float, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"share of cases that may be flagged; got {share}; expected between 0 and 1"):
+        learn_limits("mr_hippocampus", datalist=tmp_path / "none.json", share_flagged=share)
 
 
 def test_limits_tell_where_they_come_from(bundle: Path) -> None:

@@ -111,8 +111,10 @@ def learn_limits(
     Raises
     ------
     BundleError, DataError
-        No weights, no cases, or cases that the bundle cannot read.
+        No weights, no cases, or cases that the bundle cannot read; or a share that is none.
     """
+    if not 0 < share_flagged < 1:
+        raise DataError("the share of cases that may be flagged", got=share_flagged, expected="between 0 and 1")
     training, validation = cases_for(find_bundle(bundle), datalist, "training"), load_datalist(datalist, "validation")
     segmenter, names, weights = open_segmenter(bundle, device=device, trust=trust)
     enough = len({item["patient"] for item in validation}) >= ENOUGH_PATIENTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from training_parts import BUNDLES, EPOCHS, assert_same_run, checkpoint, tiny
 
+from medseg.datasets import CaseDataset
 from medseg.signals import TERMINATED
 from medseg.training import Checkpoints, TrainingStep
 from medseg.workflows import train
@@ -46,6 +48,21 @@ def test_bfloat16_gives_the_same_weights_whatever_lay_in_memory(
     monkeypatch.setattr(TrainingStep, "__call__", step_on_used_memory)
     other = train(bundle, datalist=datalists[bundle], run_dir=tmp_path / "other", overrides=changes)
     assert_same_run(one, other)
+
+
+def test_the_cases_of_a_run_are_out_of_memory_when_it_ends(
+    datalists: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take up to half of it, which the scoring behind the training of a fold may need."""
+    bundle, begin, held = "cxr_heart_lung", CaseDataset.__init__, list[weakref.ref[CaseDataset]]()
+
+    def begins(self: CaseDataset, *given: Any, **named: Any) -> None:
+        begin(self, *given, **named)
+        held.append(weakref.ref(self))
+
+    monkeypatch.setattr(CaseDataset, "__init__", begins)
+    train(bundle, datalist=datalists[bundle], run_dir=tmp_path, overrides={**tiny(bundle), "epochs": 1})
+    assert [one() for one in held] == [None, None]  # of training and of validation
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)

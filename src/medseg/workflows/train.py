@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,4 +71,6 @@ def train(
                 raise
         finally:
             close_run(run)
+            del workflow
+            gc.collect()  # engines and handlers hold each other, with cases and weights: what follows needs the memory
     return run

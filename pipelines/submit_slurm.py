@@ -46,6 +46,8 @@ cloudpickle.register_pickle_by_value(cluster_job)  # the jobs' Python does not k
 MERGE = "merge"
 SIGNAL_SECONDS = 120
 """So long before its end a job hears that its time is over: for the step in hand and a checkpoint."""
+LOCAL_RESTARTS = 5
+"""So often submitit starts a job of this machine again, whatever it is told."""
 SLURM_ONLY = ("partition", "memory_gb", "sbatch", "setup", "wait")
 
 
@@ -323,7 +325,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cpus", type=int, help="of each job, and its threads (8; local: this machine's share)")
     parser.add_argument("--memory-gb", type=int, help="of each job (32)")
     parser.add_argument("--minutes", type=int, default=240, help="after which a job is queued again, and goes on")
-    parser.add_argument("--restarts", type=int, default=50, help="times that a job may run out of its minutes")
+    parser.add_argument("--restarts", type=int, help="times that a job may run out of its minutes (50; local: 5)")
     parser.add_argument("--sbatch", metavar="KEY=VALUE", action="append", help="more for sbatch: account=lab, qos=low")
     parser.add_argument(
         "--setup", metavar="LINE", action="append", help="shell line before the job: 'module load cuda'"
@@ -333,6 +335,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="show the jobs, submit nothing")
     options = parser.parse_intermixed_args()
     _refuse_without_effect(options)
+    if options.restarts is None:
+        options.restarts = LOCAL_RESTARTS if options.executor == "local" else 50
     options.jobs = options.jobs or 1
     here = max(1, (os.cpu_count() or 1) // options.jobs)
     options.cpus = options.cpus or (here if options.executor == "local" else 8)
@@ -346,6 +350,8 @@ def _refuse_without_effect(options: argparse.Namespace) -> None:
     given = [f"--{name.replace('_', '-')}" for name in other if getattr(options, name)]
     if given:
         raise DataError("no effect", got=", ".join(given), next_step=f"leave out with --executor {options.executor}")
+    if options.executor == "local" and (options.restarts or 0) > LOCAL_RESTARTS:
+        raise DataError("--restarts", got=options.restarts, expected=f"at most {LOCAL_RESTARTS} with --executor local")
     wrong = [word for word in options.sbatch or [] if "=" not in word]
     if wrong:
         raise DataError("--sbatch", got=", ".join(wrong), expected="KEY=VALUE")

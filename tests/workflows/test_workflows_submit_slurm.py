@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import cloudpickle
 import pytest
 import submitit
 import torch
+from submitit.local.local import Controller
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "pipelines" / "submit_slurm.py"
@@ -192,9 +194,10 @@ def test_a_dry_run_shows_the_jobs_and_writes_nothing(volumes: Path, tmp_path: Pa
         (["--executor", "local", "--partition", "gpu"], "no effect; got --partition"),
         (["--dry-run", "--minutes", "4"], "--minutes; got 4; expected more than 4"),
         (["--dry-run", "--sbatch", "account"], "got account; expected KEY=VALUE"),
+        (["--executor", "local", "--restarts", "6"], "--restarts; got 6; expected at most 5 with --executor local"),
         (["--dry-run", "--device", "cuda:1"], "--device; got cuda:1; expected cpu or cuda: each job has one GPU"),
     ],
-    ids=["no Slurm", "jobs", "partition", "minutes", "sbatch", "another GPU"],
+    ids=["no Slurm", "jobs", "partition", "minutes", "sbatch", "restarts", "another GPU"],
 )
 def test_what_cannot_be_is_refused(volumes: Path, tmp_path: Path, more: list[str], message: str) -> None:
     done = submit(volumes, tmp_path / "all", *more, PATH="/nowhere")
@@ -230,6 +233,18 @@ def test_a_job_that_is_ended_on_this_machine_leaves_a_checkpoint_and_is_not_queu
     assert "stopped by SIGTERM; the same submit_slurm.py goes on" in str(job.exception())
     assert (tmp_path / "checkpoint").exists()
     assert len(processes(tmp_path / "jobs")) == 1
+
+
+def test_a_local_job_is_told_as_many_restarts_as_submitit_has_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sixth start is the last: with more to go its log would end with a job that is queued and never starts."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    script, given = module("submit_slurm"), ["submit_slurm.py", "ct_lung", "--datalist", "d.json", "-o", "out"]
+    found = []
+    for more in ([], ["--executor", "local"], ["--executor", "local", "--restarts", "2"]):
+        monkeypatch.setattr(sys, "argv", [*given, "--dry-run", *more])
+        found.append(script._options().restarts)
+    starts = inspect.signature(Controller.run).parameters["max_retry"].default
+    assert found == [50, starts - 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -150,9 +150,13 @@ def contents(folder: Path) -> dict[Path, bytes]:
             {"epochs": 9, "learning_rate": 0.5, "seed": 7},
             r"started with other settings.*got learning_rate=0\.5, seed=7; expected learning_rate=0\.001, seed=42",
         ),
+        (
+            {"epochs": 9, "train::dataloader::batch_size": 1},
+            r"got train::dataloader::batch_size=1; expected train::dataloader::batch_size=@batch_size",
+        ),
         ({"epochs": 9, "train::loss::loss::batch": False}, r"got train::loss::loss::batch=False; expected .*=True"),
     ],
-    ids=["fewer epochs", "settings", "loss"],
+    ids=["fewer epochs", "settings", "cases of a step", "loss"],
 )
 def test_a_refused_resume_changes_nothing(run: Path, changes: dict[str, Any], message: str) -> None:
     """Not even the configuration in the run's folder, with which it goes on."""

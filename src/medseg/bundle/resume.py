@@ -29,6 +29,7 @@ _MAY_DIFFER = (
 )
 """Ids that say how long and on what a run goes on; the last ones are of the overlay for several processes."""
 
+_BATCH = "train::dataloader::batch_size"
 _BEGINNING = ("initial_weights", "initial_weights_without")
 _TOLD = 4
 
@@ -117,6 +118,8 @@ def _refuse_other_settings(run: Path, before: Mapping[str, Any], now: Mapping[st
     old, new = dict(_flat(before)), dict(_flat(now))
     other = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
     other = [name for name in other if not any(fnmatchcase(name, pattern) for pattern in _MAY_DIFFER)]
+    if _cases_of_a_step(old) != _cases_of_a_step(new):
+        other.append(_BATCH)
     if other:
         raise BundleError(
             f"{run}: the run was started with other settings, and a resumed run keeps them",
@@ -124,6 +127,11 @@ def _refuse_other_settings(run: Path, before: Mapping[str, Any], now: Mapping[st
             expected=_listed(other, old),
             next_step=f"{_by_itself(run)}; to train on with others, start a new run: initial_weights={run}",
         )
+
+
+def _cases_of_a_step(settings: Mapping[str, Any]) -> Any:
+    """As they are written, for one process or, of which each takes a share, for several."""
+    return settings.get(f"{_BATCH}::batch_size", settings.get(_BATCH))
 
 
 def _flat(config: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:

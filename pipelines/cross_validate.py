@@ -35,7 +35,7 @@ from medseg.datasets.folds import ALL_CASES
 from medseg.errors import BundleError, DataError, MedsegError
 from medseg.evaluation import summarise, write_scores, write_summary
 from medseg.evaluation.bootstrap import interval_text
-from medseg.signals import TERMINATED
+from medseg.signals import TERMINATED, StopRequests
 from medseg.workflows import evaluate, train
 from medseg.workflows.folds import fold_scores, open_folds, training_settings
 from medseg.workflows.predict import CaseOptions
@@ -123,6 +123,7 @@ def run_fold(datalist: Path, run: Path, options: argparse.Namespace) -> None:
     """Train and score one fold, or what is left of it; a fold that is stopped midway has no scores."""
     if not scores_of(run).is_file():
         train_fold(datalist, run, options)
+        StopRequests.heed_late()  # a training that is through ends as one that was not asked to stop
         record = record_of(run)
         if record.get("status", "done") != "done":
             far = f"epoch {record['epoch']} of {record['epochs']}"

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ class StopRequests:
     Handlers that raise would do so anywhere, also between a rename and its record. These only note the signal;
     `check` raises. A second signal finds the handlers that were there before, so nobody is locked in.
     """
+
+    _late: ClassVar[signal.Signals | None] = None
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -40,6 +42,17 @@ class StopRequests:
             number, handler = self._before.popitem()
             signal.signal(number, handler)
 
+    def end(self) -> None:
+        """`release` behind work that is through: what it was asked for too late to heed is left to `heed_late`."""
+        self.release()
+        StopRequests._late = self.signal
+
+    @classmethod
+    def heed_late(cls) -> None:
+        """Raise, as `check` does, what came too late for the work before: for who goes on with other work."""
+        late, cls._late = cls._late, None
+        _raise(late)
+
     def check(self) -> None:
         """Raise what the signal asks for.
 
@@ -50,14 +63,18 @@ class StopRequests:
         SystemExit
             After SIGTERM, with the code that a shell expects.
         """
-        if self.signal is signal.SIGINT:
-            raise KeyboardInterrupt
-        if self.signal is not None:
-            raise SystemExit(TERMINATED)
+        _raise(self.signal)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
         self.release()
+
+
+def _raise(number: signal.Signals | None) -> None:
+    if number is signal.SIGINT:
+        raise KeyboardInterrupt
+    if number is not None:
+        raise SystemExit(TERMINATED)
 
 
 @contextmanager

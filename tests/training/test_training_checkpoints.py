@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medseg.errors import BundleError, TrainingError
+from medseg.signals import StopRequests
 from medseg.training import Checkpoints
 from medseg.training.checkpoint_files import save_checkpoint
 from medseg.training.epoch_losses import epoch_losses
@@ -123,6 +125,18 @@ def test_a_run_killed_behind_its_last_epoch_is_told_with_its_own_number_of_them(
         resumed.checkpoints.restore(resumed.engine, resume=True)
     assert "resumed after epoch 3 of 3" in caplog.text
     assert resumed.validation.state.epoch == 2  # the last that was validated, for whoever counts from it
+
+
+def test_a_request_that_comes_in_the_last_step_lets_the_run_end_and_is_kept_for_who_goes_on(tmp_path: Path) -> None:
+    trained = Trained(tmp_path, {1: 0.5})
+    trained.engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda _: signal.raise_signal(signal.SIGINT))
+    trained.engine.run([0], max_epochs=2)
+    assert weights(tmp_path) == (1, 2)
+    with pytest.raises(KeyboardInterrupt):
+        StopRequests.heed_late()
+    StopRequests.heed_late()
+    Trained(tmp_path, {1: 0.5}).engine.run([0], max_epochs=2)
+    StopRequests.heed_late()
 
 
 def test_weights_of_a_step_behind_the_best_epoch_are_not_shipped_as_the_best(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from medseg.datasets import load_datalist, read_datalist
 from medseg.evaluation.table import read_scores
 from medseg.files import OnlyProcess
+from medseg.signals import StopRequests
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -225,6 +226,25 @@ def test_trust_is_for_the_folds_and_their_ensemble_too(monkeypatch: pytest.Monke
     for bundle in ("fold_0", "ensemble"):
         module.score_bundle(tmp_path / bundle, tmp_path / "fold_0.json", options)
     assert trusted == [("mine", True), ("fold_0", True), ("ensemble", True)]
+
+
+def test_a_fold_that_is_told_to_stop_in_its_last_step_is_not_scored_before_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its training comes to its end; a job whose time is over would be killed in the scoring, and not queued again."""
+    module, scored = script(), []
+
+    def through(*_: object, **__: object) -> None:
+        requests = StopRequests()
+        requests.signal = signal.SIGTERM
+        requests.end()
+
+    monkeypatch.setattr(module, "train", through)
+    monkeypatch.setattr(module, "evaluate", lambda *_, **__: scored.append(1))
+    monkeypatch.setattr(sys, "argv", ["cross_validate.py", "mine", "--datalist", "d.json", "-o", "out"])
+    with pytest.raises(SystemExit, match="143"):
+        module.run_fold(tmp_path / "fold_0.json", tmp_path / "fold_0", module._options())
+    assert not scored
 
 
 @pytest.mark.parametrize(

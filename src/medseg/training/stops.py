@@ -50,7 +50,7 @@ class Stops:
         """Listen while the trainer runs."""
         engine.stop_requests = self.requests
         engine.add_event_handler(Events.STARTED, lambda _: self.requests.listen())
-        engine.add_event_handler(Events.COMPLETED, lambda _: self.requests.release())
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.requests.end())
         engine.add_event_handler(Events.GET_BATCH_STARTED, self._between_steps)
         if hasattr(self.evaluator, "add_event_handler"):
             self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._in_validation)

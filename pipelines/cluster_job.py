@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import shlex
 import signal
 import socket
@@ -21,6 +22,9 @@ from submitit.helpers import DelayedSubmission
 
 from medseg.processes import SIDE_BY_SIDE
 from medseg.signals import TERMINATED
+
+STARTED = re.compile(r"^\S+: job \d+ runs \d+: ")
+"""What a job says when it starts, each time that it does."""
 
 
 class Command:

@@ -79,10 +79,12 @@ class Submitted:
         return bool(done.stdout.strip())
 
     def reason(self) -> str:
-        """Why it has failed, as far as its log tells: the script's own message, or else the last line."""
+        """Why it has failed, as the log of its last start tells: the script's own message, or else the last line."""
         log = Path(self.log)
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
-        lines = [line.strip() for line in lines if line.strip()] or ["nothing in its log"]
+        starts = [i for i, line in enumerate(lines) if cluster_job.STARTED.search(line)]
+        last = lines[starts[-1] + 1 :] if starts else lines
+        lines = [line.strip() for line in last if line.strip()] or ["nothing in its log"]
         told = [line for line in lines if line.startswith("cross_validate: ")]
         return (told or lines)[-1]
 

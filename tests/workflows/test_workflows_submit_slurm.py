@@ -156,6 +156,29 @@ def test_the_same_command_again_submits_what_has_failed_and_leaves_the_rest(
     assert sorted(path.name for path in slurm.glob("*.sh")) == [f"{i}.sh" for i in range(1, 6)]
 
 
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (
+            "Traceback (most recent call last):\nCUDA error: an illegal memory access",
+            "CUDA error: an illegal memory access",
+        ),
+        ("cross_validate: no space\nRuntimeError: exit code 1", "cross_validate: no space"),
+        ("", "nothing in its log"),
+    ],
+    ids=["a traceback", "its own message", "nothing"],
+)
+def test_a_job_that_was_queued_again_has_failed_for_what_its_last_start_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str, told: str
+) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    log = tmp_path / "7_0_log.out"
+    before = "cross_validate: stopped; the same command goes on\nsubmitit INFO - Requeued job 7"
+    start = "node1: job 20 runs 21: python cross_validate.py"
+    log.write_text(f"node1: job 10 runs 11: python\n{before}\n{start}\n{last}\n", encoding="utf-8")
+    assert module("submit_slurm").Submitted("slurm", "7", str(log)).reason() == told
+
+
 def test_jobs_that_nothing_is_known_of_are_not_submitted_again(volumes: Path, slurm: Path, tmp_path: Path) -> None:
     folder = tmp_path / "all"
     refused = submit(volumes, folder, FAKE_SLURM_BROKEN="sbatch")

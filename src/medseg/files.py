@@ -196,6 +196,15 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name of a file can be written into a table or JSON; umlauts of old archives may be no letters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def try_to_write(folder: Path) -> None:
     """OSError where no file can be made in a folder; nothing stays in it."""
     with tempfile.TemporaryFile(dir=folder):  # asking for permissions would answer yes on a read-only mount

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import subprocess
 import sys
@@ -83,6 +85,23 @@ def test_a_device_that_is_not_there_is_told_and_nothing_made(tmp_path: Path, cap
     assert main([*asked, "--device", "cuda:99"]) == 2
     assert "device cuda:99 is not there" in capsys.readouterr().err
     assert not (tmp_path / "masks").exists()
+
+
+def test_a_path_that_is_not_utf_8_is_refused_at_once(capsys: pytest.CaptureFixture[str]):
+    assert main(["predict", "ct_lung", "-i", "new", "-o", os.fsdecode(b"M\xfcller")]) == 2
+    assert r"a word of the command line is not UTF-8; got b'M\xfcller'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--debug", "--json"])
+def test_inspection_shows_a_name_that_the_screen_cannot(flag: str, tmp_path: Path):
+    (tmp_path / os.fsdecode(b"M\xfcller.png")).write_bytes(b"no picture")
+    command = [sys.executable, "-m", "medseg.cli", "data", "inspect", str(tmp_path), flag]
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}  # as under any locale but C
+    done = subprocess.run(command, capture_output=True, text=True, env=strict, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert r"M\udcfcller.png" in done.stdout
+    if flag == "--json":
+        assert len(json.loads(done.stdout)["images"]) == 1
 
 
 @pytest.mark.parametrize("words", [["train", "--datalist", "d.json", "-o", "run"], ["bundle", "show"]], ids=" ".join)

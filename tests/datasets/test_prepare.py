@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,30 @@ def test_montgomery_names_every_missing_mask(tmp_path: Path) -> None:
     assert "case x2: no file in leftMask, rightMask, heartMask" in str(info.value)
     assert "case x3: no file in CXR_png, rightMask, heartMask" in str(info.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["src"]
+
+
+def test_a_name_that_is_not_utf_8_is_told_and_nothing_written(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        picture(tmp_path / name / os.fsdecode(b"M\xfcller.png"), [[0, 1], [1, 0]])
+    with pytest.raises(DataError, match=r"not UTF-8; got 1 such as b'.*/images/M\\xfcller\.png'"):
+        prepare("pairs", tmp_path, tmp_path / "d.json", **ALL)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["images", "masks"]
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read all, so the refusal of the system is played."""
+    for name in ("images", "masks"):
+        noise(tmp_path / name / "x1.png", 1, 4)
+    listed = Path.iterdir
+
+    def refusing(path: Path) -> Any:
+        if path.name == "masks":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    with pytest.raises(DataError, match=r"masks: the folder cannot be read; got Permission denied"):
+        prepare("pairs", tmp_path, tmp_path / "d.json", **ALL)
 
 
 def test_folders_of_images_in_the_folder_of_images_are_told(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,13 @@ def test_two_inputs_with_one_id_are_refused(tmp_path: Path, make_series: Make) -
     make_series(tmp_path / "copies" / "two", [0, 2])
     with pytest.raises(DataError, match=r"one and .*two"):
         find_inputs(tmp_path / "copies")
+
+
+def test_a_name_that_is_not_utf_8_is_refused_before_any_work(tmp_path: Path) -> None:
+    """As `id` it would end a run of many cases where its tables are written."""
+    touch(tmp_path, "a.png", os.fsdecode(b"M\xfcller.png"), os.fsdecode(b"R\xf6ntgen.txt"))
+    with pytest.raises(DataError, match=r"not UTF-8; got 1 such as b'.*/M\\xfcller\.png'; expected .* convmv"):
+        find_inputs(tmp_path)
 
 
 def test_nothing_readable_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -36,6 +37,7 @@ from medseg.cli.console import (
 )
 from medseg.cli.log import run_command, set_up_logging
 from medseg.errors import user_error
+from medseg.files import is_utf8
 from medseg.signals import TERMINATED
 
 EXIT_CODES = """\
@@ -55,6 +57,8 @@ def script() -> NoReturn:
     Who stops a run does not wait until Python has taken down torch, which takes seconds on a busy machine and is not
     safe while a thread still computes: everything is written, so the process just ends.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name of a file that the screen cannot show, as standard error does
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main()
     except SystemExit as stop:  # help, version, SIGTERM
@@ -94,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The arguments of one command; `key=value` may stand anywhere after the commands that take them."""
+    _refuse_other_encodings(words)
     arguments, extra = new_parser().parse_known_args(words)
     takes_overrides = hasattr(arguments, "overrides")
     unknown = [word for word in extra if word.startswith("-") or not takes_overrides]
@@ -105,6 +110,15 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if takes_overrides:
         arguments.overrides = [*arguments.overrides, *extra]
     return arguments
+
+
+def _refuse_other_encodings(words: Sequence[str]) -> None:
+    """A path goes into manifests and lists: what is not UTF-8 could not be written there, at the end of a run."""
+    wrong = next((word for word in words if not is_utf8(word)), None)
+    if wrong is not None:
+        raise UsageError(
+            "a word of the command line is not UTF-8", got=os.fsencode(wrong), next_step="rename the file or folder"
+        )
 
 
 def _override_hint(word: str, takes_overrides: bool) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from medseg.case import Image
 from medseg.errors import DataError, ImageError, LabelError
+from medseg.files import is_utf8
 from medseg.findings import Finding, doubts, refuse
 from medseg.intake.checks import checked_image, checked_label, of_kind, shear_findings
 from medseg.intake.hounsfield import hu_finding
@@ -137,6 +139,24 @@ def stem(path: Path) -> str:
     What was unpacked on a Mac may hold an umlaut as two signs: it is the same name, of an image and its mask.
     """
     return unicodedata.normalize("NFC", path.name[: len(path.name) - len(suffix(path))])
+
+
+def refuse_other_encodings(paths: Iterable[Path]) -> None:
+    """Refuse names that are not UTF-8: they would be the ids of cases, and stand in manifests, tables and lists.
+
+    Raises
+    ------
+    DataError
+        There are some.
+    """
+    wrong = [path for path in paths if not is_utf8(str(path))]
+    if wrong:
+        raise DataError(
+            "names of files are not UTF-8",
+            got=f"{len(wrong)} such as {os.fsencode(wrong[0])!r}",
+            expected="UTF-8; archives of other systems may hold umlauts otherwise",
+            next_step="rename them; convmv -f latin1 -t utf8 -r --notest FOLDER does it for all",
+        )
 
 
 def visible(folder: Path) -> list[Path]:

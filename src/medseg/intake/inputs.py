@@ -16,6 +16,7 @@ from medseg.intake.files import (
     is_dicom,
     is_plain_image,
     may_be_file,
+    refuse_other_encodings,
     split_series,
     stem,
     suffix,
@@ -70,7 +71,7 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
     Raises
     ------
     DataError
-        No image at all, two inputs with one id, or no single series that fits `series`.
+        No image at all, two inputs with one id, a name that is not UTF-8, or no single series that fits `series`.
     """
     source = Path(path)
     folder, uid = split_series(source)
@@ -85,6 +86,7 @@ def find_inputs(path: Path | str, *, series: str | None = None, modality: str | 
     inputs = _chosen_inputs(source, series, modality) if series is not None else _all_inputs(folder)
     if not inputs:
         raise _nothing_in(source)
+    refuse_other_encodings(found.path for found in inputs)
     _refuse_twins(inputs)
     return tuple(sorted(inputs, key=lambda found: (found.path, found.id)))
 

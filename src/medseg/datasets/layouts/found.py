@@ -94,11 +94,13 @@ def files_by_id(folder: Path) -> dict[str, list[Path]]:
     Hidden files, previews and files of other kinds are no images; a folder in it is taken for a DICOM series. What is
     named like a preview is one where its case lies beside it. A warning tells of what may be a case all the same.
     """
+    from medseg.intake.files import refuse_other_encodings, visible
     from medseg.intake.inputs import why_unread
 
     found: dict[str, list[Path]] = {}
-    entries = sorted(folder.iterdir())
+    entries = visible(folder)
     _refuse_folders_of_images(entries, folder)
+    refuse_other_encodings(filter(is_image, entries))
     for path in filter(is_image, entries):
         found.setdefault(stem(path), []).append(path)
     previews = {name for name, paths in found.items() if _is_preview(name, paths, found)}

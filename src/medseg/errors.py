@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MedsegError(ValueError):
     """Something in the user's input or set-up that medseg refuses.
@@ -82,3 +85,12 @@ def user_error(error: BaseException) -> MedsegError | None:
             return seen
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+@contextmanager
+def writing(path: object, *, next_step: str = "choose another output") -> Iterator[None]:
+    """Tell what the system refuses while `path` is written (no such folder, read-only, full) as an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written", got=error.strerror or error, next_step=next_step) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import importlib.util
 import json
@@ -24,7 +25,7 @@ from medseg.bundle.trust import (
     remove_trust,
     store_path,
 )
-from medseg.errors import BundleError
+from medseg.errors import BundleError, OutputError
 
 SHIPPED = ["ct_lung", "ct_sarcoma", "cxr_heart_lung", "mr_hippocampus"]
 
@@ -224,6 +225,17 @@ def test_a_description_cannot_write_over_the_screen(wanting: Path) -> None:
     for text in texts:
         assert r"\x1b[2Jlungs\u202e é" in text
         assert "\x1b" not in text
+
+
+def test_a_place_that_takes_no_records_is_told(wanting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose home is read-only; the refusal of the system is played, since root may write all."""
+
+    def refusing(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "write_text", refusing)
+    with pytest.raises(OutputError, match=r"trusted\.json cannot be written; got Read-only .*; name .* MEDSEG_CONFIG"):
+        add_trust(wanting)
 
 
 def test_the_records_are_readable_json(wanting: Path) -> None:

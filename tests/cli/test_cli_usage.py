@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image as Picture
 
-from medseg import __version__
+from medseg import __version__, intake
+from medseg.bundle import find_bundle
+from medseg.bundle.pack import pack
 from medseg.cli import main
 from medseg.cli.arguments import UsageError, overrides
 from medseg.cli.entry import parse
@@ -90,6 +95,37 @@ def test_a_device_that_is_not_there_is_told_and_nothing_made(tmp_path: Path, cap
 def test_a_path_that_is_not_utf_8_is_refused_at_once(capsys: pytest.CaptureFixture[str]):
     assert main(["predict", "ct_lung", "-i", "new", "-o", os.fsdecode(b"M\xfcller")]) == 2
     assert r"a word of the command line is not UTF-8; got b'M\xfcller'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "phantom", "-o", "file/x"],
+        ["data", "fix", "mask.png", "-o", "file/x.png", "--copy-geometry", "--reference", "image.png"],
+        ["data", "labels", "RS.dcm", "--reference", "image.png", "-o", "file/x.png"],
+        ["bundle", "new", "x", "--from", "ct_lung", "-o", "file"],
+        ["bundle", "pack", "ct_lung", "-o", "file/x.zip"],
+        ["bundle", "unpack", "packed.zip", "-o", "file/x"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_an_output_that_cannot_be_written_is_no_bug_of_ours(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in: Any, capsys: pytest.CaptureFixture[str]
+):
+    """Below a file no folder can be made: as in a folder that is read-only, whoever runs the tests."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "RS.dcm").touch()
+    mask, image = np.eye(4, dtype=np.uint8), np.arange(16, dtype=np.uint8).reshape(4, 4)
+    Picture.fromarray(mask).save(tmp_path / "mask.png")
+    Picture.fromarray(image).save(tmp_path / "image.png")
+    if words[1] == "labels":
+        stand_in(intake, "read_label", intake.read_label(tmp_path / "mask.png"))
+    if words[1] == "unpack":
+        pack(find_bundle("ct_lung"), tmp_path / "packed.zip")
+    assert main(words) == 2
+    assert re.search(r"error: file/\S+ cannot be written; got (File exists|Not a directory); ", capsys.readouterr().err)
+    assert (tmp_path / "file").read_text() == "no folder"
 
 
 @pytest.mark.parametrize("flag", ["--debug", "--json"])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from medseg.datasets.phantom import ct_phantom, export, write_phantoms
-from medseg.errors import DataError
+from medseg.errors import DataError, OutputError
 
 
 @pytest.fixture
@@ -96,6 +96,6 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(export, "_write_case", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OutputError, match="x cannot be written; got No space"):
         write_phantoms(tmp_path / "x", cases=1, seed=1, kind="ct", dicom=False)
     assert list(tmp_path.iterdir()) == []

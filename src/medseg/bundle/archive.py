@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from medseg.bundle.metadata import METADATA_FILE
-from medseg.errors import BundleError
+from medseg.errors import BundleError, writing
 from medseg.files import sha256_of
 
 MOST_ENTRIES = 10_000
@@ -59,6 +59,8 @@ def unpack(archive: Path, *, into: Path, sha256: str | None = None) -> Unpacked:
     ------
     BundleError
         Another hash; no zip file or no bundle; names that lead out of the folder, links, too many or too large files.
+    OutputError
+        The folder cannot be written.
     """
     if not archive.is_file():
         raise BundleError(f"{archive}: no such file", expected="a bundle's zip file")
@@ -72,7 +74,7 @@ def unpack(archive: Path, *, into: Path, sha256: str | None = None) -> Unpacked:
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise BundleError(f"{into} is there already", expected="a new folder", next_step="name another with -o")
     try:
-        with zipfile.ZipFile(archive) as packed:
+        with writing(into), zipfile.ZipFile(archive) as packed:
             return Unpacked(into, digest, _unpack(packed, _checked(packed, archive), into))
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise BundleError(f"{archive} is damaged", got=str(error)) from error

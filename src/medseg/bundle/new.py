@@ -10,7 +10,8 @@ from typing import Any
 
 from medseg.bundle.metadata import METADATA_FILE, check_metadata
 from medseg.bundle.pack import own_files, without_run
-from medseg.errors import BundleError
+from medseg.errors import BundleError, writing
+from medseg.files import atomic_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _FIRST = "0.1.0"
@@ -36,6 +37,8 @@ def new_bundle(name: str, *, source: Path, parent: Path) -> Path:
     ------
     BundleError
         Not a name, the folder is there already, or `source` breaks the specification.
+    OutputError
+        The folder cannot be written.
     """
     if not _NAME.fullmatch(name):
         raise BundleError("a bundle's name", got=repr(name), expected="letters, digits, _ and -, such as ct_liver")
@@ -43,7 +46,13 @@ def new_bundle(name: str, *, source: Path, parent: Path) -> Path:
     if folder.exists():
         raise BundleError(f"{folder} is there already", next_step="choose another name, or another folder with -o")
     metadata = _metadata(name, check_metadata(source / METADATA_FILE), source)
-    (folder / "docs").mkdir(parents=True)
+    with writing(folder), atomic_folder(folder) as building:
+        _fill(building, source, metadata, _readme(name, metadata, source))
+    return folder
+
+
+def _fill(folder: Path, source: Path, metadata: dict[str, Any], readme: str) -> None:
+    (folder / "docs").mkdir()
     (folder / "configs").mkdir()
     for path in own_files(source):
         name_within = path.relative_to(source)
@@ -52,10 +61,9 @@ def new_bundle(name: str, *, source: Path, parent: Path) -> Path:
             (folder / name_within).write_text(without_run(path.read_text(encoding="utf-8")), encoding="utf-8")
     text = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
     (folder / METADATA_FILE).write_text(text, encoding="utf-8")
-    (folder / "docs" / "README.md").write_text(_readme(name, metadata, source), encoding="utf-8")
+    (folder / "docs" / "README.md").write_text(readme, encoding="utf-8")
     if (source / "LICENSE").is_file():
         shutil.copyfile(source / "LICENSE", folder / "LICENSE")
-    return folder
 
 
 def _metadata(name: str, metadata: dict[str, Any], source: Path) -> dict[str, Any]:

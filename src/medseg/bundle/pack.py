@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medseg.bundle.archive import pack_files
 from medseg.bundle.metadata import METADATA_FILE, check_metadata
-from medseg.errors import BundleError
+from medseg.errors import BundleError, writing
 from medseg.files import atomic_write, sha256_of
 
 SCHEMA_FILE = "docs/metadata.schema.json"
@@ -49,6 +49,8 @@ def pack(bundle: Path, archive: Path) -> Packed:
     ------
     BundleError
         The metadata break the specification, there are no weights, a file is a link, or `archive` is no .zip.
+    OutputError
+        It cannot be written.
     """
     if archive.suffix != ".zip":
         raise BundleError("the archive's name", got=archive.name, expected="NAME.zip")
@@ -63,9 +65,10 @@ def pack(bundle: Path, archive: Path) -> Packed:
         raise BundleError(f"{link}: a link cannot be packed", expected="a file of the bundle's own")
     files = [(f"{name}/{path.relative_to(bundle).as_posix()}", _content(path)) for path in kept]
     files.append((f"{name}/{SCHEMA_FILE}", _schema()))
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(archive) as temporary:
-        pack_files(files, temporary)
+    with writing(archive):
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(archive) as temporary:
+            pack_files(files, temporary)
     return Packed(archive, sha256_of(archive), archive.stat().st_size, len(files))
 
 

@@ -17,7 +17,7 @@ from medseg.bundle.check.findings import COMMAND_LINE, Finding, did_you_mean, er
 from medseg.bundle.check.merged import Merged
 from medseg.bundle.check.plans import Plan, Reader, overlay_names, plans, refuse_zoo
 from medseg.bundle.wants import Want, wants_of
-from medseg.errors import BundleError
+from medseg.errors import BundleError, writing
 from medseg.files import sha256_of
 
 STORE = "trusted.json"
@@ -242,11 +242,12 @@ def store_path() -> Path:
 
 def _write(records: Sequence[Trusted]) -> None:
     path = store_path()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     text = json.dumps([asdict(record) for record in records], indent=2) + "\n"
     trial = path.with_suffix(f".{os.getpid()}")
-    trial.write_text(text, encoding="utf-8")
-    trial.replace(path)
+    with writing(path, next_step="name a folder of yours in the variable MEDSEG_CONFIG"):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        trial.write_text(text, encoding="utf-8")
+        trial.replace(path)
 
 
 def _refusal(bundle: Path, wants: Sequence[Want], digest: str, *, known: bool) -> BundleError:

@@ -65,7 +65,7 @@ def _deidentify(arguments: argparse.Namespace) -> int:
 
 
 def _labels(arguments: argparse.Namespace) -> int:
-    from medseg.errors import OutputError
+    from medseg.errors import OutputError, writing
     from medseg.intake import read_label
     from medseg.outputs import write_mask
 
@@ -74,8 +74,9 @@ def _labels(arguments: argparse.Namespace) -> int:
     if arguments.output.exists():
         raise OutputError(f"{arguments.output} is there already", next_step="give a new file: no mask is replaced")
     label = read_label(arguments.mask, reference=arguments.reference, names=arguments.names)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    write_mask(label, arguments.output)
+    with writing(arguments.output):
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        write_mask(label, arguments.output)
     import numpy as np
 
     values = [int(value) for value in np.unique(label.array) if value]

@@ -14,7 +14,7 @@ from typing import Any
 
 from medseg.datasets.label_meaning import check_label_meaning
 from medseg.datasets.problems import refuse_all
-from medseg.errors import DataError, OutputError
+from medseg.errors import DataError, writing
 from medseg.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -144,12 +144,10 @@ def _first(items: list[Any], at_most: int | None, part: str) -> list[Any]:
 
 def write_json(content: Mapping[str, Any], path: Path) -> Path:
     """Write JSON whole or not at all."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as aside:
             aside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written", got=error.strerror, next_step="choose another output") from error
     return path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medseg.case import Image
-from medseg.errors import LabelError, OutputError
+from medseg.errors import LabelError, writing
 from medseg.files import atomic_write
 
 WHITE = frozenset({255, 65535})
@@ -33,12 +33,10 @@ def write_label(label: Image, folder: Path, case_id: str) -> Path:
             expected="0 to 255",
         )
     path = folder / (f"{case_id}.png" if label.array.ndim == 2 else f"{case_id}.nii.gz")
-    try:
+    with writing(path):
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as aside:
             _write(label, aside)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written", got=error.strerror, next_step="choose another output") from error
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medseg.case import Array, Image
-from medseg.errors import OutputError
+from medseg.errors import OutputError, writing
 from medseg.files import atomic_write
 from medseg.geometry import lps_from_affine
 from medseg.outputs.nifti import refuse_long_axes
@@ -31,14 +31,15 @@ def write_image(image: Image, path: Path) -> None:
     Raises
     ------
     OutputError
-        Another suffix, a file that is there already, or values that the format cannot hold.
+        Another suffix, a file that is there already or cannot be written, or values that the format cannot hold.
     """
     if path.exists():
         raise OutputError(f"{path} is there already", next_step="give a new file")
     write = _writer(image, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        write(image, temporary)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
+            write(image, temporary)
 
 
 def _writer(image: Image, path: Path) -> Any:

@@ -10,7 +10,7 @@ from medseg.case import Case, Image
 from medseg.datasets.phantom.ct import ct_phantom
 from medseg.datasets.phantom.xray import xray_phantom
 from medseg.datasets.splits import refuse_seed
-from medseg.errors import DataError
+from medseg.errors import DataError, writing
 from medseg.files import atomic_folder
 
 
@@ -38,7 +38,7 @@ def write_phantoms(folder: Path, *, cases: int, seed: int, kind: str, dicom: boo
     folder = Path(folder)
     _check(folder, cases, kind, wide)
     refuse_seed(seed)
-    with atomic_folder(folder) as building:
+    with writing(folder), atomic_folder(folder) as building:
         images = [_write_case(building, kind, seed, number, dicom=dicom, wide=wide) for number in range(1, cases + 1)]
     return [folder / path.relative_to(building) for path in images]
 

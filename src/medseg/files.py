@@ -23,10 +23,10 @@ _LIVE: set[Path] = set()
 def temporary_beside(path: Path) -> Path:
     """A hidden name in the folder of `path` (a rename is only atomic within one file system) for what becomes `path`.
 
-    It keeps the whole file name at its end, so writers that choose a format by suffix (".nii.gz") work unchanged.
-    `remove_temporary` ends it.
+    It keeps the whole file name at its end, so writers that choose a format by suffix (".nii.gz") work unchanged; in
+    small letters, as ITK knows no ".MHA" and would write other files than this one. `remove_temporary` ends it.
     """
-    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp.{path.name}")
+    temporary = path.with_name(f".{secrets.token_hex(4)}.tmp.{path.name.lower()}")
     _LIVE.add(temporary)
     return temporary
 

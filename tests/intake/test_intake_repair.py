@@ -201,11 +201,12 @@ def test_whole_numbers_of_64_bits_keep_their_values(tmp_path: Path, largest: int
     assert back.get_data_dtype() == stored
 
 
-@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha"])
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha", "A.NII.GZ", "a.Nii.gz", "A.MHA"])
 def test_what_is_written_reads_back_the_same(tmp_path: Path, name: str) -> None:
     affine = np.array([[0, -0.5, 0, 7.0], [0.7, 0, 0, -3.0], [0, 0, 2.5, 11.0], [0, 0, 0, 1]])
     values = (np.arange(24).reshape(2, 3, 4) - 7).astype(np.int16)
     write_image(Image(values, affine, tmp_path), tmp_path / "new" / name)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [name]
     back = read_image(tmp_path / "new" / name)
     np.testing.assert_array_equal(back.array[0], values)
     np.testing.assert_allclose(back.affine, affine, atol=1e-5)

@@ -161,14 +161,15 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str, keep: float) -
         read_image(path)
 
 
-@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd", ".nii.gz"])
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".mha", ".mhd", ".nii.gz", ".NRRD", ".MHA", ".MHD"])
 def test_every_volume_format_gives_the_same_image(tmp_path: Path, suffix: str) -> None:
     """The same grid, given to ITK in LPS: RAS is LPS with the first two rows negated."""
     file = SimpleITK.GetImageFromArray(VALUES.T)
     file.SetSpacing((2.0, 3.0, 4.0))
     file.SetOrigin((-10.0, 20.0, 30.0))
     file.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, 1))
-    SimpleITK.WriteImage(file, str(tmp_path / f"a{suffix}"))
+    SimpleITK.WriteImage(file, str(tmp_path / f"a{suffix.lower()}"))
+    (tmp_path / f"a{suffix.lower()}").rename(tmp_path / f"a{suffix}")
     image = read_image(tmp_path / f"a{suffix}")
     assert image.array.dtype == np.int16
     np.testing.assert_array_equal(image.array, VALUES[None])

@@ -18,10 +18,16 @@ def read_itk(path: Path) -> Image:
 
     check_itk_header(path)
     with unreadable(path, "an NRRD or MetaImage file", RuntimeError, OSError):
-        file = _one_volume(SimpleITK.ReadImage(str(path)), path)
+        file = _one_volume(SimpleITK.ReadImage(str(path), imageIO=_format(path)), path)
         array = SimpleITK.GetArrayFromImage(file).T
     affine = affine_from_lps(origin_mm=file.GetOrigin(), spacing_mm=file.GetSpacing(), direction=file.GetDirection())
     return Image(array, checked_affine(affine, path), path)
+
+
+def _format(path: Path) -> str:
+    """The reader by what the file holds: ITK itself finds none for a MetaImage whose suffix is in capitals."""
+    with path.open("rb") as file:
+        return "NrrdImageIO" if file.read(4) == b"NRRD" else "MetaImageIO"
 
 
 def _one_volume(file: Any, path: Path) -> Any:

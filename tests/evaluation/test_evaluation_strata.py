@@ -38,8 +38,8 @@ def test_a_table_by_patient(tmp_path: Path) -> None:
 
 
 def test_a_table_by_file_name(tmp_path: Path) -> None:
-    strata = read_strata(table(tmp_path, "file,scanner\na1.nii.gz,one\nb1.png,two\n"), PATIENTS)
-    assert (strata.of_case["a1"], strata.of_case["b1"]) == ("one", "two")
+    strata = read_strata(table(tmp_path, "file,scanner\na1.nii.gz,one\nb1.PNG,two\nc1.tif,three\n"), PATIENTS)
+    assert [strata.of_case[case] for case in ("a1", "b1", "c1")] == ["one", "two", "three"]
 
 
 def test_many_numbers_are_cut_at_their_quartiles(tmp_path: Path) -> None:
@@ -49,6 +49,15 @@ def test_many_numbers_are_cut_at_their_quartiles(tmp_path: Path) -> None:
     assert list(strata.of_case.values()) == [x for x in ("0 to 10", "20 to 30", "40 to 50", "60 to 70") for _ in (0, 1)]
     names = list(split_rows([row(case, 0.5) for case in reversed(cases)], strata))
     assert names == ["0 to 10", "20 to 30", "40 to 50", "60 to 70"]
+
+
+def test_decimal_commas_of_a_spreadsheet_are_cut_alike(tmp_path: Path) -> None:
+    """Taken for words they made a stratum of each case."""
+    cases = {f"c{i}": f"c{i}" for i in range(8)}
+    text = "case;scanner\n" + "".join(f"c{i};{10 * i},5\n" for i in range(8))
+    strata = read_strata(table(tmp_path, text), cases)
+    found = list(dict.fromkeys(strata.of_case.values()))
+    assert found == ["0.5 to 10.5", "20.5 to 30.5", "40.5 to 50.5", "60.5 to 70.5"]
 
 
 def test_few_numbers_are_groups_of_their_own(tmp_path: Path) -> None:

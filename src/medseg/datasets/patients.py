@@ -64,16 +64,11 @@ def _by_table(table: str) -> Callable[[str], str | None]:
     name, separator, column = table.rpartition(":")
     if not separator or not name or not column:
         raise DataError("the patient table", got=repr(table), expected="FILE:COLUMN, such as cases.csv:patient")
+    from medseg.intake.files import case_named
+
     known: dict[str, str] = {}
     for key, patient in read_column(Path(name), column, what="the patient table"):
-        for case in {key, _stem(key)}:
+        for case in {key, case_named(key)}:
             if known.setdefault(case, patient) != patient:
                 raise DataError(f"{name}: case {case} has two patients", got=f"{known[case]} and {patient}")
     return known.get
-
-
-def _stem(name: str) -> str:
-    from medseg.intake import files
-
-    path = Path(name)
-    return files.stem(path) if files.is_plain_image(path) or files.suffix(path) in files.DICOM else name

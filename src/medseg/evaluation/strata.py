@@ -180,16 +180,11 @@ def _number(text: str) -> float | None:
 
 def _known(file: Path, column: str) -> dict[str, str]:
     """First column, as it is and without the endings of a file name, to `column`."""
+    from medseg.intake.files import case_named
+
     known: dict[str, str] = {}
     for key, text in read_column(file, column, what="the table"):
-        for name in {key, _stem(key)}:
+        for name in {key, case_named(key)}:
             if known.setdefault(name, text) != text:
                 raise DataError(f"{file}: {name} has two values of {column}", got=f"{known[name]!r} and {text!r}")
     return known
-
-
-def _stem(name: str) -> str:
-    for ending in (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".nrrd", ".mha"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name

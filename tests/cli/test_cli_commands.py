@@ -60,6 +60,13 @@ def test_train_hands_on_its_arguments(workflows: Any, stand_in: Stand, capsys: p
     assert capsys.readouterr().out == "trained: run\n"
 
 
+@pytest.mark.parametrize(("word", "resume"), [("resume=true", True), ("resume=false", False), ("epochs=3", False)])
+def test_a_training_is_resumed_by_the_setting_too(word: str, resume: bool, workflows: Any, stand_in: Stand):
+    calls = stand_in(workflows, "train", Path("run"))
+    assert main([*TRAIN, word]) == 0
+    assert given(calls)["resume"] is resume
+
+
 def test_evaluate_hands_on_its_arguments(workflows: Any, stand_in: Stand):
     calls = stand_in(workflows, "evaluate", report(a=None))
     strata = ["--strata", "t.csv:scanner", "--strata", "size"]

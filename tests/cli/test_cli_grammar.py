@@ -11,6 +11,7 @@ import pytest
 
 from medseg.cli.arguments import Parser
 from medseg.cli.entry import new_parser, parse
+from medseg.datasets.patients import patients_of
 
 WITHOUT_JSON = {"medseg completion", "medseg review", "medseg tensorboard"}
 """The first prints a script for a shell; the others serve pages until they are stopped."""
@@ -59,7 +60,7 @@ def flags(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
 def examples(parser: argparse.ArgumentParser) -> list[str]:
     """The lines of the paragraph "example:" at the end of the help."""
     found = re.search(r"^example:\n((?:  .+\n?)+)", parser.format_help(), re.MULTILINE)
-    return [line.strip() for line in found[1].splitlines()] if found else []
+    return [line[2:] for line in found[1].splitlines()] if found else []
 
 
 @pytest.mark.parametrize("name", list(VERBS))
@@ -130,3 +131,9 @@ def test_runs_write_a_log_and_have_a_folder_for_it():
     logging = {name for name, parser in VERBS.items() if parser.get_default("run_log")}
     assert {"medseg train", "medseg evaluate", "medseg predict", "medseg score"} <= logging
     assert all("--output" in flags(VERBS[name]) for name in logging)
+
+
+def test_the_pattern_of_the_example_finds_the_patients_of_phantoms():
+    [line] = examples(VERBS["medseg data prepare"])
+    pattern = parse(shlex.split(line)[1:]).patient_regex
+    assert patients_of(["phantom_ct_0007"], pattern=pattern) == ({"phantom_ct_0007": "0007"}, [])

@@ -60,6 +60,17 @@ def test_json_goes_to_standard_output_in_place_of_the_table(series: Path, capsys
     )
 
 
+@pytest.mark.parametrize("code", ["CT", "ct"])
+def test_values_are_looked_at_whatever_case_the_modality_is_said_in(
+    code: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (24, 24, 24)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "grey.nii")
+    assert main(["data", "inspect", str(tmp_path / "grey.nii"), "--modality", code, "--json"]) == 0
+    [entry] = json.loads(capsys.readouterr().out)["images"]
+    assert (entry["modality"], [one["code"] for one in entry["findings"]]) == ("CT", ["implausible-hu"])
+
+
 def test_what_is_refused_gives_1_and_what_is_not_there_2(
     series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

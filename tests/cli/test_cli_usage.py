@@ -71,6 +71,12 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         ([*PREDICT, "--device", "cpu"], "new: no such file or folder"),
         ([*PREDICT, "--precision", "fp16"], "invalid choice: 'fp16'"),
         ([*PREDICT, "--jobs", "2", "jobs=3"], "--jobs and jobs= are both given; leave one of them out"),
+        ([*PREDICT, "output_dir=b"], "-o and output_dir= are both given; leave one of them out"),
+        ([*PREDICT, "input=old"], "-i and input= are both given"),
+        ([*PREDICT, "--series", "3", "series=4"], "--series and series= are both given"),
+        (["evaluate", "ct_lung", "--datalist", "d.json", "-o", "x", "datalist=e.json"], "--datalist and datalist= are"),
+        ([*TRAIN, "run_dir=b"], "-o and run_dir= are both given"),
+        ([*TRAIN, "--resume", "resume=true"], "--resume and resume= are both given"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

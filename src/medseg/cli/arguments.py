@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -126,6 +126,21 @@ def overrides(words: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"override {key!r} is given twice", next_step="leave one of them out")
         found[key] = _value(key, text)
     return found
+
+
+def refuse_twice(changes: Mapping[str, Any], flags: Mapping[str, str]) -> None:
+    """Refuse an override of what a flag says, too: one of them would be without effect.
+
+    Parameters
+    ----------
+    changes
+        As `overrides` gives them.
+    flags
+        Ids of the configuration and the flags, as they were given, that set them.
+    """
+    twice = next((name for name in flags if name in changes), None)
+    if twice is not None:
+        raise UsageError(f"{flags[twice]} and {twice}= are both given", next_step="leave one of them out")
 
 
 def _value(key: str, text: str) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 from medseg.cli.arguments import (
     Commands,
     Parser,
-    UsageError,
     add_bundle,
     add_configuration,
     add_json,
@@ -18,6 +17,7 @@ from medseg.cli.arguments import (
     add_run_log,
     add_verb,
     overrides,
+    refuse_twice,
 )
 from medseg.cli.console import SOME_FAILED, say_error, say_error_values, say_report
 from medseg.cli.flags import add_case_options, add_datalist, path_or_address
@@ -101,7 +101,7 @@ def _add_common(parser: Parser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    changes = _changes(arguments)
+    changes = _changes(arguments, datalist="--datalist", output_dir="-o")
     from medseg.workflows import CaseOptions, evaluate
 
     with _midway(arguments) as stopped:
@@ -119,9 +119,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    changes = _changes(arguments) | ({} if arguments.series is None else {"series": arguments.series})
-    if arguments.formats is not None and "formats" in changes:
-        raise UsageError("--format and formats= are both given", next_step="leave one of them out")
+    asked = {"series": "--series"} if arguments.series is not None else {}
+    asked |= {"formats": "--format"} if arguments.formats is not None else {}
+    changes = _changes(arguments, input="-i", output_dir="-o", **asked)
+    changes |= {} if arguments.series is None else {"series": arguments.series}
     from medseg.workflows import CaseOptions, predict
 
     with _midway(arguments) as stopped:
@@ -143,12 +144,11 @@ def _chosen(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in CASE_OPTIONS}
 
 
-def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The `key=value` words; none of them may stand for a flag that is given too."""
+def _changes(arguments: argparse.Namespace, **flags: str) -> dict[str, Any]:
+    """The `key=value` words; none of them may stand for one of `flags`, or for one of many cases that is given too."""
     changes = overrides(arguments.overrides)
-    twice = next((name for name, value in _chosen(arguments).items() if value is not None and name in changes), None)
-    if twice is not None:
-        raise UsageError(f"--{twice.replace('_', '-')} and {twice}= are both given", next_step="leave one of them out")
+    chosen = {name for name, value in _chosen(arguments).items() if value is not None}
+    refuse_twice(changes, flags | {name: f"--{name.replace('_', '-')}" for name in chosen})
     return changes
 
 

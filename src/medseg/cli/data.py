@@ -39,7 +39,10 @@ def _add_inspect(commands: Commands) -> None:
     parser.add_argument("path", metavar="PATH", type=Path, help="a file or a folder; nothing in it is changed")
     add_json(parser)
     parser.add_argument(
-        "--modality", metavar="CODE", help="what images are whose files do not say it: NIfTI of a CT is checked for HU"
+        "--modality",
+        metavar="CODE",
+        type=str.upper,
+        help="what images are whose files do not say it: NIfTI of a CT is checked for HU",
     )
 
 
@@ -77,7 +80,7 @@ def _add_phantom(commands: Commands) -> None:
         "--seed", metavar="S", type=seed, default=0, help="the same seed gives the same files (default: 0)"
     )
     parser.add_argument("--kind", choices=("ct", "xray"), default="ct", help="CT volumes or chest X-rays (default: ct)")
-    parser.add_argument("--dicom", action="store_true", help="write the images as DICOM")
+    parser.add_argument("--dicom", action="store_true", help="write the images as DICOM too, into dicom/")
     parser.add_argument(
         "--wide", action="store_true", help="CT of all kinds of patients and scanners, some without any lung in view"
     )
@@ -90,7 +93,7 @@ def _add_prepare(commands: Commands) -> None:
         "prepare",
         _prepare,
         does="check a data set and split it by patient into training, validation and test",
-        example=r"medseg data prepare pairs phantoms -o phantoms/datalist.json --patient-regex '^[^_]+_[0-9]+'",
+        example=r"medseg data prepare pairs phantoms -o phantoms/datalist.json --patient-regex '([0-9]+)$'",
     )
     parser.add_argument("layout", metavar="LAYOUT", choices=LAYOUTS, help=", ".join(LAYOUTS))
     parser.add_argument("source", metavar="SRC", type=Path, help="the data set's folder")

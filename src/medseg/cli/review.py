@@ -25,7 +25,7 @@ def add_commands(commands: Commands) -> None:
         "review",
         _review,
         does="open the viewer: look at masks, segment dropped files, correct, accept, export",
-        example="medseg review masks\n  medseg review ct_lung",
+        example="medseg review masks\nmedseg review ct_lung",
     )
     parser.add_argument(
         "source",

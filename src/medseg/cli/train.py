@@ -9,7 +9,6 @@ from typing import Any
 
 from medseg.cli.arguments import (
     Commands,
-    UsageError,
     add_bundle,
     add_configuration,
     add_json,
@@ -17,6 +16,7 @@ from medseg.cli.arguments import (
     add_run_log,
     add_verb,
     overrides,
+    refuse_twice,
 )
 from medseg.cli.console import DONE, SOME_FAILED, say_error, say_error_values, say_result
 from medseg.cli.flags import add_datalist, add_device
@@ -55,7 +55,7 @@ def _train(arguments: argparse.Namespace) -> int:
             arguments.bundle,
             datalist=arguments.datalist,
             run_dir=arguments.output,
-            resume=arguments.resume,
+            resume=bool(changes.pop("resume", arguments.resume)),
             device=arguments.device,
             overlays=tuple(arguments.overlay),
             overrides=changes,
@@ -79,8 +79,10 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _checked_overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     changes = overrides(arguments.overrides)
-    if arguments.device is not None and "device" in changes:
-        raise UsageError("--device and device= are both given", next_step="leave one of them out")
+    flags = {"datalist": "--datalist", "run_dir": "-o"}
+    flags |= {"device": "--device"} if arguments.device is not None else {}
+    flags |= {"resume": "--resume"} if arguments.resume else {}
+    refuse_twice(changes, flags)
     return changes
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from medseg.cli.entry import new_parser, parse
+from medseg.postprocess.options import all_options
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -132,6 +133,55 @@ def test_every_page_begins_with_its_one_title():
         text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
         assert text.startswith("# "), page
         assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1, page
+
+
+# Figures that stand elsewhere, too.
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def readme_row(bundle: str) -> list[str]:
+    """The cells of a bundle's row in the README's table of test scores."""
+    row = re.search(rf"^\| {bundle} \|(.*)\|$", read("README.md"), re.MULTILINE)
+    assert row is not None
+    return [cell.strip() for cell in row[1].split("|")]
+
+
+@pytest.mark.parametrize("bundle", ["ct_lung", "cxr_heart_lung", "mr_hippocampus", "ct_sarcoma"])
+def test_the_scores_of_the_readme_are_those_of_the_shipped_weights(bundle: str):
+    """Every "name 0.889 [0.796, 0.958]" of a region, rounded from models/scores.json, up to the first semicolon."""
+    cases, _, told = readme_row(bundle)
+    scores = json.loads(read(f"bundles/{bundle}/models/scores.json"))
+    assert cases.split(" / ")[1].split()[0] == str(scores["cases"])
+    found = re.findall(r"(\w+) ([0-9.]+) \[([0-9.]+), ([0-9.]+)\]", told.partition(";")[0])
+    assert found
+    for name, *figures in found:
+        [region] = [one for one in scores["regions"] if one.split()[0] == name]
+        dice = scores["regions"][region]["dice"]
+        digits = len(figures[0].partition(".")[2])
+        expected = [dice["mean"], *dice["mean_ci95"]]
+        assert [float(one) for one in figures] == pytest.approx(expected, abs=0.51 * 10**-digits)
+
+
+def test_lung_found_where_there_is_none_is_told_as_it_was_measured():
+    row = re.search(
+        r"^\| (32) \| (\d+) \(.*?\) \| ([0-9.]+) \| ([0-9.]+) \|", read("benchmarks/results/ct_shifts.md"), re.M
+    )
+    assert row is not None
+    images, found, mean, most = row.groups()
+    text = f"lung in {found}, {mean} ml on average and {float(most):.0f} ml at most"
+    assert f"of {images} real CTs of other\nparts of the body it finds {text} (" in read("README.md")
+    assert text.replace("lung in", "lung was found in") in read("docs/concepts/phantoms.md")
+
+
+def test_what_is_counted_is_told_as_it_is():
+    hostile = len(yaml.safe_load(read("tests/bundle/hostile.yaml")))
+    minutes = sum(map(int, readme_row("cxr_heart_lung")[1].split(" + ")))
+    assert f"hold {hostile} hostile configurations" in read("docs/concepts/trust.md")
+    assert f"The best of {len(all_options(3))} options" in read("docs/how-to/postprocess.md")
+    assert f"took {minutes} minutes on one core" in read("docs/tutorials/xray-lungs.md")
 
 
 # The mechanism itself: what it must find, and find wrong.

@@ -179,3 +179,11 @@ def test_a_taken_port_is_told_with_what_to_do(runs: Path) -> None:
     assert done.returncode == 2
     assert f"cannot listen at 127.0.0.1, port {port}" in done.stderr
     assert "another --port" in done.stderr
+
+
+def test_an_address_of_another_machine_is_told_with_what_to_do(runs: Path) -> None:
+    """192.0.2.0/24 is for documentation (RFC 5737): no machine has it."""
+    command = [sys.executable, "-m", "medseg.cli", "tensorboard", str(runs), "--host", "192.0.2.1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "error: TensorBoard cannot listen at 192.0.2.1; expected a name or an address of this machine" in done.stderr

@@ -81,6 +81,12 @@ def serve(folder: Path, *, host: str = LOOPBACK, port: int | None = None) -> str
             got=str(error).strip().partition("\n")[0],
             next_step="give another --port, or leave it out for a free one",
         ) from error
+    except SystemExit as end:  # of werkzeug, which has said why on standard error
+        raise OutputError(
+            f"TensorBoard cannot listen at {host}",
+            expected="a name or an address of this machine",
+            next_step="give another --host, or leave it out",
+        ) from end
     return address
 
 

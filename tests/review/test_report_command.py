@@ -26,6 +26,21 @@ def test_it_writes_one_file_and_tells_where(scores: Path, tmp_path: Path, capsys
     assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def test_a_table_that_a_spreadsheet_saved_is_read_or_told(
+    scores: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Excel's "CSV UTF-8" begins with a mark; in other countries it parts columns by semicolons."""
+    table, words = scores / "scores.csv", ["report", str(scores), "-o", str(tmp_path / "r.html")]
+    assert main(words) == 0
+    page, text = (tmp_path / "r.html").read_text(encoding="utf-8"), table.read_text(encoding="utf-8")
+    table.write_text("\ufeff" + text, encoding="utf-8")
+    assert main(words) == 0
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == page
+    table.write_text(text.replace(",", ";"), encoding="utf-8")
+    assert main(words) == 2
+    assert "scores.csv: no table; got case;region;" in capsys.readouterr().err
+
+
 def test_plots_and_machines_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, target = make_run(tmp_path / "run"), tmp_path / "report.html"
     assert main(["report", str(run), "-o", str(target), "--save-plots", "--json"]) == 0

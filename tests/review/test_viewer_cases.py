@@ -39,6 +39,24 @@ def test_the_list_has_scores_flags_and_what_there_is(folder: Path, tmp_path: Pat
     assert (cases["xray"]["kind"], cases["xray"]["has_truth"]) == ("picture", False)
 
 
+@pytest.mark.parametrize(
+    ("saved", "dice"),
+    [
+        (lambda text: "\ufeff" + text.replace("\n", "\r\n"), 0.9),
+        (lambda text: text.replace(",", ";"), None),
+    ],
+    ids=["with a mark", "with semicolons"],
+)
+def test_scores_that_a_spreadsheet_saved_are_shown_or_told(
+    saved: Any, dice: float | None, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    table = folder / "scores.csv"
+    table.write_bytes(saved(table.read_text(encoding="utf-8")).encode())
+    [first, *_] = read_folder(folder, truth=tmp_path / "truth", datalist=None)
+    assert first.scores.get("left lung", {}).get("dice") == dice
+    assert ("scores of the folder are not shown" in caplog.text) is (dice is None)
+
+
 def test_patients_of_the_scored_folder_are_known_wherever_the_truth_is_from(folder: Path, tmp_path: Path):
     records = [CaseRecord(f"case_{i}", "p1") for i in range(2)]
     write_cases(records, folder / "cases.csv", strata={})

@@ -197,7 +197,7 @@ def _run(bundle: Bundle) -> Run:
     folder, datalist = bundle.folder, bundle.folder / "datalist.json"
     content = _json(datalist) if datalist.is_file() else {}
     counts = {part: len(content[part]) for part in PARTS if isinstance(content.get(part), list)}
-    history = _table(folder / "history.csv")
+    history = _table(folder / "history.csv", "epoch")
     digest = sha256_of(datalist) if content else ""
     return Run(bundle, _json(folder / "run.json"), history, str(content.get("name", "")), counts, digest)
 
@@ -214,23 +214,28 @@ def _results(folder: Path) -> Results:
         folder,
         ("evaluation" if manifests else "scores") if scored else "predictions",
         report,
-        scores=_table(folder / "scores.csv"),
+        scores=_table(folder / "scores.csv", "case"),
         summary=_json(folder / "summary.json") if (folder / "summary.json").is_file() else {},
-        reliability=_table(folder / "reliability.csv"),
-        measurements=_table(folder / "measurements.csv"),
-        flags=_table(folder / "flags.csv"),
+        reliability=_table(folder / "reliability.csv", "label"),
+        measurements=_table(folder / "measurements.csv", "case"),
+        flags=_table(folder / "flags.csv", "case"),
         manifests=manifests,
     )
 
 
-def _table(path: Path) -> list[Row]:
+def _table(path: Path, first: str) -> list[Row]:
+    """The rows of a table whose first column is `first`; a spreadsheet may have saved it with a mark before that."""
     if not path.is_file():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file, restval=""))
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, restval=""))
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: no table", got=str(error), expected="CSV in UTF-8 as medseg writes it") from error
+    if rows and first not in rows[0]:
+        got, expected = ", ".join(map(str, rows[0])), f"{first}, ... parted by commas, as medseg writes it"
+        raise DataError(f"{path}: no table", got=got, expected=expected, next_step="make it again")
+    return rows
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.errors import MedsegError, ReviewError
-from medseg.evaluation.metrics import METRICS
-from medseg.evaluation.table import read_cases, some
+from medseg.errors import DataError, MedsegError, ReviewError
+from medseg.evaluation.table import SCORES_FILE, read_cases, read_scores, some
 from medseg.intake.own_outputs import manifests_in, output_of
 from medseg.review.viewer.entries import Entry, Kind, key_of
 
@@ -49,7 +48,7 @@ def read_folder(folder: Path, *, truth: Path | None, datalist: Path | None) -> l
         The datalist, or cases.csv, cannot be used.
     """
     known, patients = _known(truth, datalist), {record.case: record.patient for record in read_cases(folder)}
-    scores = read_scores(folder / "scores.csv")
+    scores = _scores(folder)
     manifests = manifests_in(folder)
     masks = {name: mask for name, manifest in manifests.items() if (mask := output_of(folder, manifest, "mask"))}
     if not manifests:
@@ -87,16 +86,17 @@ def _refuse_unmatched(masks: Mapping[str, Path], known: Mapping[str, Known], fol
         )
 
 
-def read_scores(path: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """scores.csv as case to region to metric to value; empty where there is no such file."""
+def _scores(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """scores.csv as case to region to metric to value; empty where there is none, or one that is not as we write it."""
     found: dict[str, dict[str, dict[str, float]]] = {}
-    if not path.is_file():
-        return found
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            values = {name: _number(text) for name, text in row.items() if name in METRICS}
-            known = {name: value for name, value in values.items() if value is not None}
-            found.setdefault(row.get("case") or "", {})[row.get("region") or ""] = known
+    try:
+        rows = read_scores(folder) if (folder / SCORES_FILE).is_file() else []
+    except DataError as error:
+        logger.warning("the scores of the folder are not shown: %s", error)
+        rows = []
+    for row in rows:
+        known = {name: value for name, value in row.scores.items() if math.isfinite(value)}
+        found.setdefault(row.case, {})[row.region] = known
     return found
 
 
@@ -174,11 +174,3 @@ def _of_datalist(path: Path) -> Iterator[tuple[str, Known]]:
         for item in content[section]:
             image, label = ((base / item[key]).resolve() for key in ("image", "label"))
             yield item["id"], Known(image, label, item["patient"])
-
-
-def _number(text: object) -> float | None:
-    try:
-        value = float(str(text))
-    except ValueError:
-        return None
-    return value if abs(value) != float("inf") and value == value else None

@@ -39,6 +39,9 @@ def test_a_table_that_a_spreadsheet_saved_is_read_or_told(
     table.write_text(text.replace(",", ";"), encoding="utf-8")
     assert main(words) == 2
     assert "scores.csv: no table; got case;region;" in capsys.readouterr().err
+    table.write_text(text.replace("left lung,1,", "left lung,n/a,"), encoding="utf-8")
+    assert main(words) == 2
+    assert "scores.csv: no number; got 'n/a'" in capsys.readouterr().err
 
 
 def test_plots_and_machines_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

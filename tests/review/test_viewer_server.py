@@ -23,6 +23,7 @@ from viewer_parts import OURS, cases_by_name, correct, painted, review, save, vi
 
 from medseg.bundle import find_bundle
 from medseg.cli import main
+from medseg.cli import review as review_command
 from medseg.review.viewer.extra import review_extra
 
 START_SECONDS = 60.0
@@ -211,6 +212,13 @@ def test_what_cannot_be_opened_is_refused_with_exit_code_2(
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
     assert told in capfd.readouterr().err
+
+
+def test_the_mark_that_windows_puts_before_a_text_is_no_part_of_the_password(tmp_path: Path):
+    file = tmp_path / "password.txt"
+    file.write_bytes("\ufeffcorrect horse\r\n".encode())
+    file.chmod(0o600)
+    assert review_command._password(file) == "correct horse"
 
 
 def test_a_short_password_and_a_taken_port_are_refused(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from medseg.errors import DataError
+from medseg.evaluation.table import SCORES_FILE, read_scores
 from medseg.files import sha256_of
 from medseg.intake.own_outputs import manifest_path
 
@@ -203,18 +204,21 @@ def _run(bundle: Bundle) -> Run:
 
 
 def _results(folder: Path) -> Results:
-    scored = (folder / "scores.csv").is_file()
+    scored = (folder / SCORES_FILE).is_file()
     manifests = {}
     report = _json(folder / "report.json")
     for case in report.get("cases", []):
         path = manifest_path(folder, Path(str(case["id"])).name)
         if path.is_file():
             manifests[str(case["id"])] = _json(path)
+    scores = _table(folder / SCORES_FILE, "case")
+    if scores:
+        read_scores(folder)  # refuses a cell that is no number
     return Results(
         folder,
         ("evaluation" if manifests else "scores") if scored else "predictions",
         report,
-        scores=_table(folder / "scores.csv", "case"),
+        scores=scores,
         summary=_json(folder / "summary.json") if (folder / "summary.json").is_file() else {},
         reliability=_table(folder / "reliability.csv", "label"),
         measurements=_table(folder / "measurements.csv", "case"),

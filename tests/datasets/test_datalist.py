@@ -97,6 +97,14 @@ REFUSED = {
     "twice": (lambda c: c["test"].append(item("a", "d")), r"case a: the id stands twice, training\[0\] and test\[1\]"),
     "patient": (lambda c: c["test"][0].update(patient="a"), r"patient a: stands in training \(case a\) and in test"),
     "file": (lambda c: c["test"][0].update(label="labels/x.png"), r"case d: label file .*x\.png does not exist"),
+    "path of Windows": (
+        lambda c: c["test"][0].update(label=r"labels\d.png"),
+        r"case d: label file .* does not exist: its path is written with \\, write /",
+    ),
+    "image as label": (
+        lambda c: c["test"][0].update(label="labels/../images/d.png"),
+        r"case d: image and label are one file, .*d\.png",
+    ),
     "field": (lambda c: c["test"][0].pop("patient"), r"test\[0\]: got no text for patient"),
     "not a case": (lambda c: c["test"].append("images/a.png"), r"test\[1\]: got no text for id, patient, image, label"),
     "number": (lambda c: c["test"][0].update(id=7), r"test\[0\]: got no text for id"),

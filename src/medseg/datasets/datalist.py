@@ -242,9 +242,13 @@ def _item_problems(content: Mapping[str, Any], base: Path) -> Iterator[str]:
         if "/" in item["id"] or "\\" in item["id"]:
             yield f"case {item['id']}: an id names the output files and cannot hold a slash"
         seen[item["id"]] = place
-        for key in ("image", "label"):
-            if not _resolve(base, item[key]).exists():
-                yield f"case {item['id']}: {key} file {_resolve(base, item[key])} does not exist"
+        files = {key: _resolve(base, item[key]) for key in ("image", "label")}
+        if files["image"] == files["label"]:
+            yield f"case {item['id']}: image and label are one file, {files['image']}"
+        for key, file in files.items():
+            if not file.exists():
+                hint = ": its path is written with \\, write /" if "\\" in item[key] else ""
+                yield f"case {item['id']}: {key} file {file} does not exist{hint}"
 
 
 def _patient_problems(content: Mapping[str, Any]) -> Iterator[str]:

@@ -176,6 +176,17 @@ def test_a_mask_never_takes_the_place_of_its_image(tmp_path: Path, capsys: pytes
     assert "ct.nii.gz would take the place of an input" in capsys.readouterr().err
 
 
+def test_a_mask_that_is_not_dicom_is_no_mask_to_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was copied as it lay, on its own grid: neither the reference nor the names were looked at."""
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), tmp_path / "mask.nii.gz")
+    nib.save(nib.Nifti1Image(np.arange(27, dtype=np.int16).reshape(3, 3, 3), np.eye(4)), tmp_path / "ct.nii.gz")
+    words = ["data", "labels", str(tmp_path / "mask.nii.gz"), "--reference", str(tmp_path / "ct.nii.gz")]
+    assert main([*words, "-o", str(tmp_path / "new.nii.gz")]) == 2
+    assert "mask.nii.gz: no RTSTRUCT and no DICOM SEG; " in (told := capsys.readouterr().err)
+    assert "medseg data fix --resample-label" in told
+    assert not (tmp_path / "new.nii.gz").exists()
+
+
 @pytest.mark.parametrize(("words", "given"), [([], {}), (["--series", "3"], {"series": "3"})], ids=["all", "one"])
 def test_predict_hands_on_which_series_to_take(
     words: list[str], given: dict[str, str], stand_in: Callable[..., list[inspect.BoundArguments]]

@@ -65,14 +65,20 @@ def _deidentify(arguments: argparse.Namespace) -> int:
 
 
 def _labels(arguments: argparse.Namespace) -> int:
-    from medseg.errors import OutputError, writing
+    from medseg.errors import LabelError, OutputError, writing
     from medseg.intake import read_label
+    from medseg.intake.files import is_dicom
     from medseg.outputs import write_mask
 
     if arguments.output.resolve() in (arguments.mask.resolve(), arguments.reference.resolve()):
         raise OutputError(f"{arguments.output} would take the place of an input", next_step="name another file")
     if arguments.output.exists():
         raise OutputError(f"{arguments.output} is there already", next_step="give a new file: no mask is replaced")
+    if arguments.mask.is_file() and not is_dicom(arguments.mask):  # no reference and no names would count for it
+        raise LabelError(
+            f"{arguments.mask}: no RTSTRUCT and no DICOM SEG",
+            next_step="a mask in another format comes onto the grid of an image by medseg data fix --resample-label",
+        )
     label = read_label(arguments.mask, reference=arguments.reference, names=arguments.names)
     with writing(arguments.output):
         arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import OutputError
-from medseg.evaluation import ScorePlan
+from medseg.evaluation import LesionRule, ScorePlan
 from medseg.workflows import score
 
 
@@ -70,6 +70,16 @@ def test_masks_that_are_all_empty_are_told_and_split_nothing(tmp_path: Path, cap
     assert not score(ours, ours, output_dir=tmp_path / "scores", strata=["size"]).failed
     assert dice(tmp_path / "scores") == {}
     assert "all masks are empty on both sides" in caplog.text
+
+
+def test_a_label_that_is_asked_for_and_stands_nowhere_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its rows are those of empty masks: a Dice of 1 for a value that somebody mistyped."""
+    ours = write(tmp_path / "ours", {"a": [0, 1, 2]})
+    rule = LesionRule(iou_above=0.1)
+    plan = ScorePlan(lesions={"label 2": rule, "label 8": rule, "label 9": rule})
+    score(ours, ours, output_dir=tmp_path / "scores", plan=plan)
+    assert dice(tmp_path / "scores")["a", "label 9"] == 1
+    assert caplog.messages == ["no mask on either side holds 8, 9: the scores are those of empty masks"]
 
 
 def test_tolerances_in_the_other_unit_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

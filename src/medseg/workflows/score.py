@@ -120,7 +120,10 @@ def _is_one_label_in_two_ways(scored: Iterable[_Scored]) -> bool:
 
 
 def _tell_what_is_missing(plan: ScorePlan, rows: Sequence[CaseScore], records: Sequence[CaseRecord]) -> None:
-    """Warn where there is no row at all, or none with the NSD that was asked for."""
+    """Warn where there is no row at all, none with the NSD that was asked for, or a label named that no mask holds."""
+    absent = sorted(_values(plan) - {_value(row.region) for row in rows if row.empty != "both"})
+    if rows and absent:
+        logger.warning("no mask on either side holds %s: the scores are those of empty masks", _listed(absent))
     if records and not rows:
         logger.warning("all masks are empty on both sides: no label is known that could be scored, there are no rows")
     stated = bool(plan.tolerances_mm) or bool(plan.tolerances_px)
@@ -213,6 +216,10 @@ def _every_label(scored: Iterable[_Scored], named: set[int], plan: ScorePlan) ->
 
 def _region(value: int) -> str:
     return f"label {value}"
+
+
+def _value(region: str) -> int:
+    return int(region.removeprefix("label "))
 
 
 def _values(plan: ScorePlan) -> set[int]:

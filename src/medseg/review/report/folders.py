@@ -233,7 +233,7 @@ def _table(path: Path, first: str) -> list[Row]:
         return []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, restval=""))
+            rows: list[Row] = list(csv.DictReader(file, restval=""))
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: no table", got=str(error), expected="CSV in UTF-8 as medseg writes it") from error
     if rows and first not in rows[0]:

@@ -291,3 +291,17 @@ def test_what_may_be_an_image_is_not_passed_over_in_silence(tmp_path: Path, make
     (tmp_path / "other" / "study.zip").write_bytes(b"1")
     with pytest.raises(DataError, match=r"got 1 \.zip to be unpacked"):
         find_inputs(tmp_path / "other")
+
+
+def test_inspection_tells_what_it_does_not_read(
+    tmp_path: Path, make_series: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder of MGZ or of archives was said to hold nothing, and nothing to be wrong with it."""
+    make_series(tmp_path / "ct", [0, 2])
+    Pillow.fromarray(PIXELS.astype(np.uint8)).save(tmp_path / "a.png")
+    assert [entry.kind for entry in inspect(tmp_path)] == ["image", "series"]
+    assert "passed over" not in caplog.text
+    touch(tmp_path / "ct", "old.mgz")
+    touch(tmp_path, "more.zip")
+    assert len(inspect(tmp_path)) == 2
+    assert f"{tmp_path}: passed over: 1 .mgz of a format that is not read; 1 .zip to be unpacked" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,9 +32,11 @@ from medseg.intake.files import (
     visible,
 )
 from medseg.intake.hounsfield import hu_finding
-from medseg.intake.inputs import dicom_headers, folders_below
+from medseg.intake.inputs import Input, dicom_headers, folders_below, passed_over
 from medseg.intake.series import SCATTERED_STEP, Series, series_among
 from medseg.pairs import grid_findings as pair_findings
+
+logger = logging.getLogger(__name__)
 
 _IMAGE_FOLDERS = ("images", "imagesTr", "image")
 MASK_ENDINGS = ("_mask", "_label", "_labels", "_seg")
@@ -85,7 +88,7 @@ class Entry:
 
 
 def inspect(path: Path | str, *, modality: str | None = None) -> list[Entry]:
-    """Every image under `path`, read whole and checked, by path.
+    """Every image under `path`, read whole and checked, by path; archives and formats that are not read are warned of.
 
     Parameters
     ----------
@@ -108,6 +111,8 @@ def inspect(path: Path | str, *, modality: str | None = None) -> list[Entry]:
     folders = [folder] if uid is not None else folders_below(folder)
     entries = [entry for each in folders for entry in _folder_entries(each, modality)]
     _tell_scattered(entries)
+    if uid is None and (unread := passed_over(folder, inputs=[Input("", entry.path) for entry in entries])):
+        logger.warning("%s: passed over: %s", folder, unread)
     return _sorted(entry for entry in entries if uid in (None, entry.series_uid))
 
 

@@ -305,3 +305,11 @@ def test_inspection_tells_what_it_does_not_read(
     touch(tmp_path, "more.zip")
     assert len(inspect(tmp_path)) == 2
     assert f"{tmp_path}: passed over: 1 .mgz of a format that is not read; 1 .zip to be unpacked" in caplog.text
+
+
+def test_what_medseg_drew_is_not_inspected(tmp_path: Path) -> None:
+    """A preview is in colour: each was an error in a folder of good masks."""
+    for name in ("a", "a_preview", "b_preview"):
+        Pillow.fromarray(PIXELS.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    touch(tmp_path, "a_manifest.json")
+    assert [entry.path.name for entry in inspect(tmp_path)] == ["a.png", "b_preview.png"]

@@ -23,7 +23,7 @@ from medseg.intake.files import (
     visible,
 )
 from medseg.intake.itk_header import voxel_files
-from medseg.intake.own_outputs import is_ours, is_picture_of_mask, manifest_path, pictured_case
+from medseg.intake.own_outputs import is_drawn, is_ours, is_picture_of_mask
 
 if TYPE_CHECKING:
     from medseg.intake.dicom_header import Header
@@ -120,9 +120,8 @@ def _why_aside(path: Path) -> str | None:
     """Why a file, by its name, is no input though it may hold an image."""
     if (unread := why_unread(path)) is not None:
         return unread
-    if (case := pictured_case(path)) is not None:
-        drawn = manifest_path(path.parent, case).exists()
-        return None if drawn else "named like what medseg draws: rename them if they are images"
+    if is_picture_of_mask(path):
+        return None if is_drawn(path) else "named like what medseg draws: rename them if they are images"
     if is_plain_image(path) and not is_ours(path):
         return "beside DICOM or below other images: give them by themselves"
     return None

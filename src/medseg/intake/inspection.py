@@ -33,6 +33,7 @@ from medseg.intake.files import (
 )
 from medseg.intake.hounsfield import hu_finding
 from medseg.intake.inputs import Input, dicom_headers, folders_below, passed_over
+from medseg.intake.own_outputs import is_drawn
 from medseg.intake.series import SCATTERED_STEP, Series, series_among
 from medseg.pairs import grid_findings as pair_findings
 
@@ -89,6 +90,8 @@ class Entry:
 
 def inspect(path: Path | str, *, modality: str | None = None) -> list[Entry]:
     """Every image under `path`, read whole and checked, by path; archives and formats that are not read are warned of.
+
+    What medseg drew beside its masks, such as previews, is no image.
 
     Parameters
     ----------
@@ -151,7 +154,7 @@ def _folder_entries(folder: Path, modality: str | None) -> Iterator[Entry]:
     headers = dicom_headers(folder)
     yield from _dicom_entries(headers, whole_folder=True)
     for file in files:
-        if file not in headers and file.is_file() and is_plain_image(file):
+        if file not in headers and file.is_file() and is_plain_image(file) and not is_drawn(file):
             yield _plain_entry(file, modality)
 
 

@@ -72,6 +72,12 @@ def pictured_case(path: Path) -> str | None:
     return match[1] if match else None
 
 
+def is_drawn(path: Path) -> bool:
+    """Whether medseg drew a file: a preview or the like of a case whose manifest lies beside it."""
+    case = pictured_case(path)
+    return case is not None and manifest_path(path.parent, case).exists()
+
+
 def is_picture_of_mask(path: Path) -> bool:
     """Whether a file is by its name a preview or the like."""
     return pictured_case(path) is not None

@@ -25,6 +25,7 @@ ROWS = [("Müller_1.png", "P1"), ("b", ""), ("c", "P, 2")]
 def test_a_column_is_read_however_the_table_was_saved(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.csv").write_bytes(text.encode())
     assert read_column(tmp_path / "t.csv", "who", what="the table") == ROWS
+    assert read_column(tmp_path / "t.csv", " who", what="the table") == ROWS  # as the heading behind a comma may stand
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def read_column(file: Path, column: str, *, what: str) -> list[tuple[str, str]]:
     DataError
         The file cannot be read, has no such column, or a row with more cells than headings.
     """
+    column = column.strip()
     try:
         text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig"))  # as the ids of cases are
         separator, (fields, *rows) = _rows(text, column)

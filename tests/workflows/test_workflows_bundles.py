@@ -1,10 +1,9 @@
-"""Every bundle that ships trains, evaluates and predicts within seconds with its smoke overlay, on any data set."""
+"""Every bundle that ships trains, evaluates and predicts with its smoke overlay, on any data set."""
 
 from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
 import nibabel
@@ -17,7 +16,6 @@ from medseg.intake import read_image, read_label
 from medseg.outputs import Report
 from medseg.workflows import evaluate, predict, train
 
-LIMIT_SECONDS = 15  # of one core, so that a busy machine does not fail the tests
 TINY_DATA = {
     "ct_lung": "coarse_volumes",
     "ct_sarcoma": "coarse_volumes",
@@ -31,18 +29,13 @@ REAL_DATA = {
 }
 
 
-def smoke(name: str, datalist: Path, folder: Path, seconds: dict[str, float]) -> tuple[Path, Report, Report]:
-    """Train, evaluate and predict with the smoke overlay; how long each took goes into `seconds`."""
-    clock = [time.process_time()]
+def smoke(name: str, datalist: Path, folder: Path) -> tuple[Path, Report, Report]:
+    """Train, evaluate and predict with the smoke overlay."""
     run = train(name, datalist=datalist, run_dir=folder / "run", overlays=["smoke"])
-    clock.append(time.process_time())
     weights = {"weights": str(run / "models" / "model.pt")}
     scored = evaluate(name, datalist=datalist, output_dir=folder / "scores", overlays=["smoke"], overrides=weights)
-    clock.append(time.process_time())
     image = load_datalist(datalist, "test")[0]["image"]
     predicted = predict(name, inputs=image, output_dir=folder / "masks", overlays=["smoke"], overrides=weights)
-    clock.append(time.process_time())
-    seconds.update(zip(("train", "evaluate", "predict"), np.diff(clock).tolist(), strict=True))
     return run, scored, predicted
 
 
@@ -58,9 +51,8 @@ def check_predicted(report: Report, datalist: Path, folder: Path, labels: set[in
 
 @pytest.mark.parametrize("name", TINY_DATA)
 def test_smoke_on_tiny_images(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    datalist, seconds = request.getfixturevalue(TINY_DATA[name]), dict[str, float]()
-    run, scored, predicted = smoke(name, datalist, tmp_path, seconds)
-    assert sum(seconds.values()) < LIMIT_SECONDS, seconds
+    datalist = request.getfixturevalue(TINY_DATA[name])
+    run, scored, predicted = smoke(name, datalist, tmp_path)
     assert json.loads((run / "run.json").read_text(encoding="utf-8"))["epoch"] == 1
     assert [case.status for case in scored.cases] == ["done"]
     labels = read_metadata(find_bundle(name)).labels
@@ -74,9 +66,7 @@ def test_smoke_on_tiny_images(name: str, tmp_path: Path, request: pytest.Fixture
 def test_smoke_on_all_of_the_real_images(name: str, tmp_path: Path, real_data: Path) -> None:
     layout, folder = REAL_DATA[name]
     datalist = prepare(layout, real_data / folder, tmp_path / "datalist.json")
-    seconds: dict[str, float] = {}
-    _, scored, predicted = smoke(name, datalist, tmp_path, seconds)
-    assert sum(seconds.values()) < LIMIT_SECONDS, seconds
+    _, scored, predicted = smoke(name, datalist, tmp_path)
     test_cases = [case["id"] for case in load_datalist(datalist, "test")]
     assert [case.id for case in scored.cases] == test_cases[:4]
     assert scored.failed == ()
@@ -89,9 +79,7 @@ def test_smoke_weights_of_the_lung_bundle_segment_a_whole_chest_ct(
 ) -> None:
     run = train("ct_lung", datalist=coarse_volumes, run_dir=tmp_path / "run", overlays=["smoke"])
     image = real_data / "chest_ct_nlst" / "ct.nii.gz"
-    started = time.process_time()
     report = predict(run, inputs=image, output_dir=tmp_path / "masks")
-    assert time.process_time() - started < LIMIT_SECONDS
     assert [(case.id, case.status) for case in report.cases] == [("ct", "done")]
     assert read_label(tmp_path / "masks" / "ct.nii.gz").array.shape == (512, 512, 143)
 

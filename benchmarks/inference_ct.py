@@ -70,7 +70,8 @@ def main(source: Path, *, runs: int, device: str, nnunet: Path | None) -> None:
             "cold start of `medseg predict`, whole command: "
             f"{_cold_start(source, folder / 'cold', device, overrides['precision']):.2f} s",
         ]
-    publish(f"inference_ct_{device.replace(':', '')}", tables, settings={"runs": runs, "image": _shape(source)})
+    kind = device.replace(":", "") + ("" if fast else "_float32")  # figures of another kind of machine stay
+    publish(f"inference_ct_{kind}", tables, settings={"runs": runs, "image": _shape(source)})
 
 
 def _cases(whole: dict[str, list[float]], stages: dict[str, dict[str, list[float]]]) -> Table:

@@ -11,8 +11,9 @@ runs, the others are stopped (SIGSTOP), and the turns go round. In its turn a si
 trains for --seconds, and then takes the step alone on its last batch. A side's figure is the median over the rounds, a
 ratio the median of each round's. --profile adds torch.profiler's times by operator, of the step alone.
 
-Everything goes to benchmarks/results/training_speed_DEVICE.{json,md} and docs/concepts/training_speed.md (--page writes
-that alone). --trial runs tiny networks on few cases once, to see that it works, and writes nothing.
+Everything goes to benchmarks/results/training_speed_DEVICE.{json,md} (DEVICE_float32 where the hardware has no products
+in bfloat16) and docs/concepts/training_speed.md (--page writes that alone). --trial runs tiny networks on few cases
+once, to see that it works, and writes nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from measure import publish, reference_images, skip
 from training_speed_page import write_page
@@ -37,6 +39,7 @@ from training_workers import NnUNetWorker, OurWorker, Worker
 from medseg.bundle import find_bundle
 from medseg.bundle.load import open_workflow
 from medseg.datasets import prepare
+from medseg.inference import has_fast_bfloat16
 
 DATA = {"mr_hippocampus": ("hippocampus", "decathlon"), "cxr_heart_lung": ("cxr_wingspan", "montgomery")}
 """Where the reference images of each bundle are, and their layout."""
@@ -197,7 +200,8 @@ def main(options: argparse.Namespace) -> None:
         return
     settings = {"device": cuda_name() if options.device == "cuda" else "cpu", "training threads": options.threads}
     settings |= {"rounds": options.rounds, "seconds of a turn": options.seconds, "seed": options.seed}
-    publish(f"training_speed_{options.device}", tables, settings=settings)
+    kind = options.device if has_fast_bfloat16(torch.device(options.device)) else f"{options.device}_float32"
+    publish(f"training_speed_{kind}", tables, settings=settings)
     write_page()
 
 
@@ -207,8 +211,6 @@ def _end(number: int, frame: object) -> None:
 
 def cuda_name() -> str:
     """Of the GPU; empty without one."""
-    import torch
-
     return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 

@@ -22,7 +22,8 @@ def page(results: Sequence[Path]) -> str:
     for path in results:
         content = json.loads(path.read_text(encoding="utf-8"))
         about = {key: value for key, value in content["about"].items() if value}
-        parts.append(f"## Measured on {about['cpu']}, {about['device']}, {about['date']}\n")
+        on = f"{about['cpu']} ({about['features']})" if about.get("features") else about["cpu"]
+        parts.append(f"## Measured on {on}, {about['device']}, {about['date']}\n")
         parts += [Table(**table).markdown() for table in content["tables"]]
         parts.append("; ".join(f"{key} {value}" for key, value in about.items()) + ".\n")
     if not results:

@@ -283,12 +283,12 @@ def test_the_page_holds_the_tables_with_machine_and_date(scripts: dict[str, Modu
     page = scripts["training_speed_page"].page
     assert page([]).endswith("No results have been published yet.\n")
     table = {"title": "b: sides", "columns": ["side", "x"], "rows": [["ours", 1.23456]], "notes": []}
-    about = {"cpu": "A CPU", "device": "cpu", "date": "2026-01-02", "features": "", "seed": "42"}
+    about = {"cpu": "A CPU", "device": "cpu", "date": "2026-01-02", "features": "avx2", "seed": "42"}
     (tmp_path / "r.json").write_text(json.dumps({"about": about, "tables": [table]}), encoding="utf-8")
     text = page([tmp_path / "r.json"])
-    assert "## Measured on A CPU, cpu, 2026-01-02\n\n### b: sides\n\n| side | x |\n" in text
+    assert "## Measured on A CPU (avx2), cpu, 2026-01-02\n\n### b: sides\n\n| side | x |\n" in text
     assert "| ours | 1.23 |" in text
-    assert text.endswith("cpu A CPU; device cpu; date 2026-01-02; seed 42.\n")
+    assert text.endswith("cpu A CPU; device cpu; date 2026-01-02; features avx2; seed 42.\n")
 
 
 def test_the_page_in_the_docs_is_that_of_the_results(scripts: dict[str, ModuleType]) -> None:

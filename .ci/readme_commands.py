@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-STAGES = ("test", "demo", "own-data", "pacs", "docs")
+STAGES = ("test", "demo", "own-data", "pacs", "docs", "bfloat16")
 LANGUAGES = ("bash", "python", "yaml", "json", "text")
 OUTPUT = "output"
 _BLOCK = re.compile(

@@ -242,10 +242,10 @@ def curve_table(race: Race, curves: dict[str, list[dict[str, Any]]], names: dict
 
 def compared(race: Race, sides: Sequence[Side]) -> Table | None:
     """The last masks of both, case by case; None where one side ran alone or kept nothing."""
-    ends = [side.kept[-1].predictions for side in sides if side.kept]
-    if len(ends) < 2:
+    masks = [side.kept[-1].predictions for side in sides if side.kept]
+    if len(masks) < 2:
         return None
-    ours, theirs = (end.with_name(f"{end.name}_scores") for end in ends)
+    ours, theirs = (last.with_name(f"{last.name}_scores") for last in masks)
     target = race.folder / "comparison"
     shutil.rmtree(target, ignore_errors=True)
     found = compare(theirs, ours, output_dir=target, metrics=["dice"])

@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -16,13 +16,17 @@ from medseg.evaluation.table import CaseRecord, write_cases
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    for one in ("measure", "race", name):
+        monkeypatch.delitem(sys.modules, one, raising=False)
+    return importlib.import_module(name)
+
+
 def test_each_case_is_scored_by_its_own_mask_where_an_id_is_the_beginning_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    for name in ("measure", "race", "time_to_accuracy"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    module = importlib.import_module("time_to_accuracy")
+    module = script("time_to_accuracy", monkeypatch)
     ids = ("case_1", "case_10", "probe_2")
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -58,11 +62,24 @@ def _raced(folder: Path, *, fold: int, dice: dict[str, tuple[float, float]]) -> 
     return folder
 
 
+def test_the_last_masks_of_both_sides_are_compared_case_by_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = script("time_to_accuracy", monkeypatch)
+    folder = _raced(tmp_path / "a", fold=0, dice={"x": (0.5, 0.7), "y": (0.6, 0.5)})
+    places = (folder / "ours" / "kept" / "1" / "masks", folder / "nnunet" / "masks" / "10")
+    sides = [SimpleNamespace(kept=[SimpleNamespace(predictions=place)]) for place in places]
+    table = module.compared(SimpleNamespace(folder=folder), sides)
+    (row,) = table.rows
+    assert row[:5] == ["label 1", "0.5500", "0.6000", "+0.0500", "-0.1000 to +0.2000"]
+    assert row[-1] == "1 : 1"
+    assert module.compared(SimpleNamespace(folder=folder), sides[:1]) is None
+
+
 def test_races_of_several_folds_are_put_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    module = importlib.import_module("race_folds")
+    module = script("race_folds", monkeypatch)
     first = _raced(tmp_path / "a", fold=0, dice={"x": (0.5, 0.7), "y": (0.6, 0.5)})
     second = _raced(tmp_path / "b", fold=1, dice={"z": (0.1, 0.9)})
     module.main([first, second], None)

@@ -360,7 +360,7 @@ def test_patients_by_table_with_and_without_suffix(tmp_path: Path) -> None:
         ({"patient_csv": "TABLE:whom"}, "no column 'whom'; got file, who"),
         ({"patient_csv": "TABLE"}, "expected FILE:COLUMN"),
         ({"patient_csv": "none.csv:who"}, "cannot be read"),
-        ({"patient_csv": "TWICE:who"}, "case a has two patients"),
+        ({"patient_csv": "TWICE:who"}, "a has two values of who"),
         ({"patient_csv": "TABLE:who", "patient_regex": "a"}, "given twice"),
         ({"fractions": (0.9, 0.05, 0.05)}, "would be empty"),
         ({"seed": -1}, "a seed is negative; got -1"),

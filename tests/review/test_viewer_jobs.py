@@ -174,18 +174,23 @@ class DyingChild(Child):
         raise ChildDiedError(-9)
 
 
+def begun(child: DyingChild, folder: Path) -> tuple[Jobs, str]:
+    """A queue of two jobs with the id of the first, which the child has been asked for."""
+    queue = Jobs(done=lambda job, files: None, hide=str, child=child)
+    about: dict[str, Any] = {"bundle": "b", "bundle_folder": folder, "image": folder, "results": folder}
+    queue.start(bundle=None)
+    first, _ = (queue.add(case=str(number), name=name, **about) for number, name in enumerate(("first", "next")))
+    assert child.asked.wait(DEADLINE_SECONDS)
+    return queue, first.id
+
+
 def test_a_job_that_is_cancelled_by_two_at_once_does_not_end_the_queue(tmp_path: Path):
     """A double click on Cancel: the second takes the job off the list before its process is gone."""
     child = DyingChild()
-    queue = Jobs(done=lambda job, files: None, hide=str, child=child)
-    about: dict[str, Any] = {"bundle": "b", "bundle_folder": tmp_path, "image": tmp_path, "results": tmp_path}
-    queue.start(bundle=None)
-    first = queue.add(case="1", name="first", **about)
-    assert child.asked.wait(DEADLINE_SECONDS)
+    queue, first = begun(child, tmp_path)
     for _ in range(2):
-        queue.cancel(first.id)
+        queue.cancel(first)
     child.told.set()
-    queue.add(case="2", name="next", **about)
     (job,) = wait_for(lambda: [one for one in queue.all() if one["state"] == "failed"])
     queue.close()
     assert (job["name"], job["error"]) == ("next", "no image")
@@ -211,14 +216,8 @@ class LateChild(DyingChild):
 
 
 def test_who_cancels_a_job_that_is_just_done_does_not_end_the_next_one(tmp_path: Path):
-    child = LateChild()
-    queue = Jobs(done=lambda job, files: None, hide=str, child=child)
-    about: dict[str, Any] = {"bundle": "b", "bundle_folder": tmp_path, "image": tmp_path, "results": tmp_path}
-    queue.start(bundle=None)
-    first = queue.add(case="1", name="first", **about)
-    queue.add(case="2", name="next", **about)
-    assert child.asked.wait(DEADLINE_SECONDS)
-    queue.cancel(first.id)
+    queue, first = begun(LateChild(), tmp_path)
+    queue.cancel(first)
     (job,) = wait_for(lambda: [one for one in queue.all() if one["state"] == "failed"])
     queue.close()
     assert (job["name"], job["error"]) == ("next", "no image")

@@ -129,12 +129,13 @@ def test_early_stopping_counts_from_the_best_epoch_to_a_validated_one(
 
 
 @pytest.mark.parametrize(
-    ("epoch", "last"),
-    [(8, 8), (6, 8), (4, 8)],
+    ("epoch", "validated", "last"),
+    [(8, 8, 8), (6, 4, 8), (4, 4, 8)],
     ids=["was stopped", "not validated since the best", "at the best"],
 )
-def test_a_resumed_run_that_was_stopped_early_ends_at_once_and_no_other(epoch: int, last: int) -> None:
-    assert early_stopped(best=4, patience=2, interval=4, epochs=12, resumed_at=epoch).epoch == last
+def test_a_resumed_run_that_was_stopped_early_ends_at_once_and_no_other(epoch: int, validated: int, last: int) -> None:
+    ended = early_stopped(best=4, patience=2, interval=4, epochs=12, resumed_at=epoch, validated=validated)
+    assert ended.epoch == last
 
 
 @pytest.mark.parametrize(("interval", "last"), [(10, 40), (3, 39), (1, 39)], ids=["as before", "other", "every"])
@@ -157,7 +158,7 @@ def early_stopped(
 ) -> Any:
     """The state in which a run ends, of two steps an epoch, whose epoch `best` has the best of all scores.
 
-    `validated` is the last epoch that its checkpoint knows as validated; 0 for one that does not say so.
+    `validated` is the last epoch that its checkpoint knows as validated.
     """
     engine, validation = trainer([1.0] * 2 * epochs), evaluator()
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medseg.errors import DataError
-from medseg.tables import read_column
 
 
 def patients_of(
@@ -64,11 +63,6 @@ def _by_table(table: str) -> Callable[[str], str | None]:
     name, separator, column = table.rpartition(":")
     if not separator or not name or not column:
         raise DataError("the patient table", got=repr(table), expected="FILE:COLUMN, such as cases.csv:patient")
-    from medseg.intake.files import case_named
+    from medseg.intake.case_tables import column_by_case
 
-    known: dict[str, str] = {}
-    for key, patient in read_column(Path(name), column, what="the patient table"):
-        for case in {key, case_named(key)}:
-            if known.setdefault(case, patient) != patient:
-                raise DataError(f"{name}: case {case} has two patients", got=f"{known[case]} and {patient}")
-    return known.get
+    return column_by_case(Path(name), column, what="the patient table").get

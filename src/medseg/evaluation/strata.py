@@ -13,7 +13,6 @@ from medseg.errors import DataError
 from medseg.evaluation.scores import CaseScore
 from medseg.evaluation.summary import summarise
 from medseg.evaluation.table import some
-from medseg.tables import read_column
 
 SIZE = "size"
 """Asks for the strata of each region's own true size."""
@@ -64,7 +63,9 @@ def read_strata(wanted: str, patients: Mapping[str, str]) -> Strata:
     file, separator, column = wanted.rpartition(":")
     if not separator or not file or not column:
         raise DataError("strata", got=repr(wanted), expected="FILE:COLUMN, such as cases.csv:scanner, or size")
-    known = _known(Path(file), column)
+    from medseg.intake.case_tables import column_by_case
+
+    known = column_by_case(Path(file), column, what="the table")
     of_case = {case: known[case] for case in patients if case in known}
     if not of_case:
         of_case = {case: known[patient] for case, patient in patients.items() if patient in known}
@@ -176,15 +177,3 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if np.isfinite(value) else None
-
-
-def _known(file: Path, column: str) -> dict[str, str]:
-    """First column, as it is and without the endings of a file name, to `column`."""
-    from medseg.intake.files import case_named
-
-    known: dict[str, str] = {}
-    for key, text in read_column(file, column, what="the table"):
-        for name in {key, case_named(key)}:
-            if known.setdefault(name, text) != text:
-                raise DataError(f"{file}: {name} has two values of {column}", got=f"{known[name]!r} and {text!r}")
-    return known

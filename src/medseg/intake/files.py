@@ -141,12 +141,6 @@ def stem(path: Path) -> str:
     return unicodedata.normalize("NFC", path.name[: len(path.name) - len(suffix(path))])
 
 
-def case_named(name: str) -> str:
-    """The case that a table of a user names by its id or by a file."""
-    path = Path(name)
-    return stem(path) if is_plain_image(path) or suffix(path) in DICOM else name
-
-
 def refuse_other_encodings(paths: Iterable[Path]) -> None:
     """Refuse names that are not UTF-8: they would be the ids of cases, and stand in manifests, tables and lists.
 

@@ -168,19 +168,11 @@ class EarlyStop:
     def attach(self, engine: Any) -> None:
         if self.patience is None:
             return
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        engine.add_event_handler(Events.STARTED, self._check)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
 
-    def _start(self, engine: Any) -> None:
-        """A checkpoint from before it held the epoch of the last validation: that follows from the interval."""
-        interval = getattr(engine, "validation_interval", 1)
-        self._check(engine, self.evaluator.state.epoch or engine.state.epoch // interval * interval)
-
-    def _epoch(self, engine: Any) -> None:
-        self._check(engine, self.evaluator.state.epoch)
-
-    def _check(self, engine: Any, validated: int) -> None:
-        best = self.evaluator.state.best_metric_epoch
+    def _check(self, engine: Any) -> None:
+        validated, best = self.evaluator.state.epoch, self.evaluator.state.best_metric_epoch
         if self.patience is not None and best > 0 and validated - best >= self.patience:
             logger.info("no better validation score for %d epochs: stopping after %d", validated - best, validated)
             engine.terminate()
